@@ -1,0 +1,132 @@
+// Package service is about an instance's long-lived processes, whoever runs
+// them: what one is started with ([Spec]), who starts it ([Manager]), and what
+// must happen so that what runs is what is declared ([Reconcile]).
+//
+// The rule is level, not edge: a service restarts because the digest it was
+// started with differs from the one wanted now, never because something was
+// noticed to have changed.
+package service
+
+import (
+	"context"
+	"time"
+
+	"instar/runtime/plan"
+)
+
+// Spec is all that a manager needs to start one service or run.
+type Spec struct {
+	Instance string
+	Name     string
+	Run      bool     // expected to end: an `etc/run` program
+	Argv     []string // the program that is executed: the script, or the command itself
+	Env      []string // whole environment, "K=V"; no secret ever stands here
+	Dir      string
+	Identity plan.Identity
+	Umask    int // 027
+
+	Restart     string // "always", "on-failure", "no"; runs: until it succeeds
+	After       []string
+	ReloadArgv  []string
+	ReloadSig   string
+	StopSignal  string
+	StopTimeout time.Duration
+	Limits      plan.Limits
+
+	// Digest covers all that the process is started with. A running process
+	// with another one is restarted.
+	Digest string
+	// ReloadDigest covers the files of reload_on. A running process that read
+	// others is told to reload.
+	ReloadDigest string
+
+	At plan.Pos
+}
+
+// Status is what a service does at the moment.
+type Status string
+
+// The states of a service.
+const (
+	Running    Status = "running"
+	Stopped    Status = "stopped"
+	Failed     Status = "failed"
+	Restarting Status = "restarting" // waiting for its next attempt
+	Waiting    Status = "waiting"    // for a service or run in `after`
+	Done       Status = "done"       // a run that succeeded
+)
+
+// State is what a manager knows about one service.
+type State struct {
+	Name         string
+	Run          bool
+	Status       Status
+	PID          int
+	Restarts     int
+	Since        time.Time // of Status
+	Digest       string    // what it was started with; "" when not known
+	ReloadDigest string
+	ExitCode     int    // of the last attempt, -1 when a signal ended it
+	Message      string // "exit status 3", for people
+}
+
+// Op is what Apply shall do with one service.
+type Op string
+
+// The operations on a service.
+const (
+	Start   Op = "start"
+	Stop    Op = "stop"
+	Restart Op = "restart"
+	Reload  Op = "reload"
+	Unload  Op = "unload" // stop and forget
+	// Update replaces the definition without disturbing the process, and is
+	// never shown as a change.
+	Update Op = "update"
+)
+
+// Change is one operation on one service. Spec is not looked at for Stop and
+// Unload.
+type Change struct {
+	Op   Op
+	Name string
+	Run  bool
+	Spec Spec
+	Why  string
+	At   plan.Pos
+}
+
+// Artifact is a file that a manager installs, for plan and diff.
+type Artifact struct {
+	Path string
+	Data []byte
+	Mode uint32
+}
+
+// Exit is a service's end that nobody asked for.
+type Exit struct {
+	Instance, Name string
+	Code           int    // -1 when a signal ended it
+	Reason         string // "exit status 3", "signal: killed"
+	At             time.Time
+}
+
+// Manager runs services. Every call takes many at once, is idempotent, and
+// gives up when ctx ends.
+type Manager interface {
+	// Platform names the manager: "up", "none", "systemd".
+	Platform() string
+	// Render returns the files that Apply would install for spec.
+	Render(spec Spec) ([]Artifact, error)
+	// Observe returns the states of all services of instance that the manager
+	// knows, by key ([Key]).
+	Observe(ctx context.Context, instance string) (map[string]State, error)
+	// Apply performs changes in order; what can be done at once is.
+	Apply(ctx context.Context, instance string, changes []Change) error
+	// Exits delivers ends that nobody asked for until ctx ends.
+	Exits(ctx context.Context) (<-chan Exit, error)
+}
+
+// Key identifies a service or run within its instance: a run and a service
+// never share a name, so it is the name.
+func Key(s Spec) string { return s.Name }
