@@ -47,6 +47,36 @@ type Plan struct {
 	Pending   *Pending         // why evaluation stopped early; nil when complete
 	Observed  []string         // paths given to observe, each once, sorted
 	Prints    []Print          // what the profile printed
+	Params    []Param          // every parameter the profile declares
+	Inputs    []Input          // all that evaluation looked at outside the root
+}
+
+// Param is one parameter that a profile takes.
+type Param struct {
+	Name     string   `json:"name"`
+	Type     string   `json:"type"` // "string", "int", "float", "bool", "list", "dict"
+	Default  any      `json:"default"`
+	Doc      string   `json:"doc"`
+	Choices  []any    `json:"choices,omitempty"`
+	Min      *float64 `json:"min,omitempty"`
+	Max      *float64 `json:"max,omitempty"`
+	Pattern  string   `json:"pattern,omitempty"`
+	Required bool     `json:"required,omitempty"`
+	Secret   bool     `json:"secret,omitempty"`
+	At       Pos      `json:"at"`
+}
+
+// Input is something outside the root that evaluation looked at: with the same
+// answers to all of them, the same profile yields the same plan.
+type Input struct {
+	Path string `json:"path"` // absolute
+	// What was asked: "content" (of a file), "exists" (what stands there) or
+	// "names" (in a folder).
+	What string `json:"what"`
+	// Answer is the hex SHA-256 of the content or of the sorted names joined by
+	// NUL; for "exists" one of "file", "exec" (executable), "folder", "other". "" when
+	// nothing stands there.
+	Answer string `json:"answer"`
 }
 
 // Complete reports whether evaluation reached the end of the profile. Only a
