@@ -1,7 +1,5 @@
 package plan
 
-import "io/fs"
-
 // Op is the kind of one change, as reports name it.
 type Op string
 
@@ -63,20 +61,14 @@ type Info struct {
 	Size     int64
 }
 
-// View is what evaluation and comparison see of the instance's root. Paths are
-// relative to it. It follows no symbolic link, and has no method that writes.
-// A missing path is an error for which errors.Is(err, fs.ErrNotExist) holds.
+// View is what evaluation and comparison see. A relative path is below the
+// instance's root and follows no symbolic link; an absolute one is outside, in
+// the release or the profile (or below the root, and then treated as such), and
+// follows links as the system does. View has no method that writes. A missing
+// path is an error for which errors.Is(err, fs.ErrNotExist) holds.
 type View interface {
 	Lstat(path string) (Info, error)
 	ReadFile(path string) ([]byte, error) // regular files only
 	Readlink(path string) (string, error)
 	ReadDir(path string) ([]string, error) // names, sorted
-}
-
-// Source is the read-only view of what lies outside the root: the release and
-// the profile, by absolute path. It follows symbolic links as the system does.
-type Source interface {
-	Stat(path string) (fs.FileInfo, error)
-	ReadFile(path string) ([]byte, error)
-	ReadDir(path string) ([]string, error)
 }

@@ -1,0 +1,239 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+
+	"github.com/gofrs/flock"
+)
+
+// ErrLocked says that another run holds the instance's lock.
+var ErrLocked = errors.New("another run holds the instance's lock")
+
+// BrokenError is a state.json that cannot be understood. Nothing overwrites it.
+type BrokenError struct {
+	Path string
+	Err  error
+}
+
+func (e *BrokenError) Error() string { return fmt.Sprintf("cannot read state %s: %v", e.Path, e.Err) }
+func (e *BrokenError) Unwrap() error { return e.Err }
+
+// Hint says what the operator can do.
+func (e *BrokenError) Hint() string {
+	return "restore the file from a backup, or move it away: the next apply then treats what it finds in the root as its own only where it is unchanged, and never wipes data"
+}
+
+// NewerError is a state.json written by a later version of instar.
+type NewerError struct {
+	Path string
+	Got  int
+}
+
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("state %s has format %d; this instar knows up to %d", e.Path, e.Got, FormatVersion)
+}
+
+// Hint says what the operator can do.
+func (e *NewerError) Hint() string { return "use the version of instar that wrote it, or a later one" }
+
+var instanceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
+
+// CheckName says what is wrong with an instance's name, or nil.
+func CheckName(name string) error {
+	if !instanceName.MatchString(name) {
+		return fmt.Errorf("instance name %q does not match [a-z0-9][a-z0-9-]{0,40}", name)
+	}
+	return nil
+}
+
+// Home is the state folder of a node. It holds one [Folder] per instance.
+type Home string
+
+// Instance returns the folder of the instance called name, which need not
+// exist.
+func (h Home) Instance(name string) Folder {
+	return Folder(filepath.Join(string(h), "instances", name))
+}
+
+// Names returns the instances that have a state, in order.
+func (h Home) Names() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(string(h), "instances"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && CheckName(e.Name()) == nil {
+			if _, err := os.Lstat(h.Instance(e.Name()).Path("state.json")); err == nil {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+// Folder is the place where one instance's state is kept: state.json, its
+// lock, and what goes with it (command records, logs).
+type Folder string
+
+// Path returns the path of something in the folder.
+func (f Folder) Path(elem ...string) string {
+	return filepath.Join(append([]string{string(f)}, elem...)...)
+}
+
+// Name returns the instance's name.
+func (f Folder) Name() string { return filepath.Base(string(f)) }
+
+// Exists reports whether the instance has a state.
+func (f Folder) Exists() bool {
+	_, err := os.Lstat(f.Path("state.json"))
+	return err == nil
+}
+
+// Load reads the state; an instance that has none gets a new one.
+func (f Folder) Load() (*State, error) {
+	data, err := os.ReadFile(f.Path("state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return New(f.Name()), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := decode(data)
+	if err != nil {
+		var newer *NewerError
+		if errors.As(err, &newer) {
+			newer.Path = f.Path("state.json")
+			return nil, newer
+		}
+		return nil, &BrokenError{f.Path("state.json"), err}
+	}
+	if s.Instance != f.Name() {
+		return nil, &BrokenError{f.Path("state.json"), fmt.Errorf("it is the state of instance %q", s.Instance)}
+	}
+	return s, nil
+}
+
+func decode(data []byte) (*State, error) {
+	var version struct {
+		FormatVersion int `json:"format_version"`
+	}
+	if err := json.Unmarshal(data, &version); err != nil {
+		return nil, err
+	}
+	if version.FormatVersion > FormatVersion {
+		return nil, &NewerError{Got: version.FormatVersion}
+	}
+	if version.FormatVersion < 1 {
+		return nil, fmt.Errorf("format_version is %d", version.FormatVersion)
+	}
+	s := New("")
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := dec.Decode(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Encode returns the bytes of state.json.
+func Encode(s *State) ([]byte, error) {
+	data, err := json.MarshalIndent(s, "", " ")
+	return append(data, '\n'), err
+}
+
+// Save writes the state durably, unless the file already says the same. It
+// creates the folder, for its owner only, when that is missing.
+func (f Folder) Save(s *State) error {
+	data, err := Encode(s)
+	if err != nil {
+		return fmt.Errorf("cannot encode the state: %w", err)
+	}
+	if old, err := os.ReadFile(f.Path("state.json")); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	if err := f.Make(); err != nil {
+		return err
+	}
+	return WriteFile(f.Path("state.json"), data, 0o600)
+}
+
+// Make creates the folder when it is missing.
+func (f Folder) Make() error {
+	if err := os.MkdirAll(string(f), 0o700); err != nil {
+		return fmt.Errorf("cannot create the state folder: %w", err)
+	}
+	return nil
+}
+
+// Remove deletes all that is kept of the instance. The lock's holder calls it.
+func (f Folder) Remove() error { return os.RemoveAll(string(f)) }
+
+// Lock takes the instance's lock, or fails with [ErrLocked] at once. A lock left
+// by a run that was killed does not count: the system released it. The caller
+// calls unlock once.
+func (f Folder) Lock() (unlock func(), err error) {
+	if err := f.Make(); err != nil {
+		return nil, err
+	}
+	lock := flock.New(f.Path("lock"), flock.SetPermissions(0o600))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", f.Path("lock"), err)
+	}
+	if !ok {
+		return nil, ErrLocked
+	}
+	return func() { _ = lock.Unlock() }, nil
+}
+
+// WriteFile replaces a file of the state folder atomically and durably.
+func WriteFile(name string, data []byte, mode os.FileMode) (err error) {
+	tmp := name + ".tmp"
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp)
+		}
+	}()
+	if _, err := file.Write(data); err != nil {
+		_ = file.Close()
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		_ = file.Close()
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// syncDir makes a rename in dir durable, where the system can.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	_ = d.Sync() // not every system can sync a folder; the rename stands
+	return d.Close()
+}
