@@ -1,0 +1,99 @@
+# instar: everything that is done with this source, by name. `make` lists it.
+#
+# build, run, test and install need Go, git and make; check needs a C compiler
+# too, for the race detector.
+
+GO     ?= go
+PREFIX ?= /usr/local
+
+# What `instar version` prints: the tag, and how far from it this source is.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# The version comes from git above, so Go need not look for itself.
+BUILD := $(GO) build -trimpath -buildvcs=false
+
+# The systems that instar is built for, and those that `make check` compiles.
+TARGETS := linux/amd64 linux/arm64 windows/amd64 darwin/arm64
+
+# Absolute, since a service may be started in any folder.
+RUN := $(CURDIR)/build/run
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
+		while IFS='	' read -r target text; do printf '  make %-13s %s\n' "$$target" "$$text"; done
+
+.PHONY: build
+build: ## build bin/instar
+	$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/instar ./cmd/instar
+
+.PHONY: install
+install: build ## install the binary below PREFIX (/usr/local)
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 bin/instar "$(DESTDIR)$(PREFIX)/bin/instar"
+
+# The release of the helloworld profile: the software that it deploys.
+.PHONY: helloworld
+helloworld:
+	$(BUILD) -o build/helloworld/bin/helloworld-server ./profiles/helloworld/server
+
+# Root and state are below build/, so that neither root's rights nor folders of
+# the system are needed. By exec, make waits for instar at Ctrl-C.
+.PHONY: run
+run: build helloworld ## bring the helloworld instance up in the foreground, until Ctrl-C
+	@mkdir -p "$(RUN)"
+	@exec bin/instar up profiles/helloworld --name helloworld --state-dir "$(RUN)/state" \
+		--root "$(RUN)/root" --release "$(CURDIR)/build/helloworld"
+
+.PHONY: test
+test: ## pass the tests; needs neither root nor a network
+	$(GO) test ./...
+
+.PHONY: bench
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: check
+check: format vet staticcheck race docs-current cross ## all that a change must pass, as CI runs it
+
+.PHONY: format
+format: ## say which Go files gofmt would change
+	@unformatted=$$(gofmt -l .) && \
+		if [ -n "$$unformatted" ]; then printf 'not formatted, see gofmt -d:\n%s\n' "$$unformatted" >&2; exit 1; fi
+
+.PHONY: vet
+vet: ## run go vet
+	$(GO) vet ./...
+
+# The tool is pinned by a module of its own, so that it adds nothing to ours.
+.PHONY: staticcheck
+staticcheck: ## run the pinned staticcheck
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+.PHONY: race
+race: ## pass the tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: docs
+docs: ## generate what docs/ has from the source
+	$(GO) generate ./...
+
+# Compared with a copy, not with the last commit: text being written is no error.
+.PHONY: docs-current
+docs-current:
+	@rm -rf build/docs && mkdir -p build && cp -R docs build/docs
+	$(GO) generate ./...
+	@diff -ru build/docs docs || { echo 'docs/ was not up to date: commit what make docs has made' >&2; exit 1; }
+
+.PHONY: cross
+cross: ## compile for every system
+	@set -e; for target in $(TARGETS); do \
+		echo "compiling for $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(BUILD) ./...; \
+	done
+
+.PHONY: clean
+clean: ## remove what was built, and what make run left
+	rm -rf bin build
