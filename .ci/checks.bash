@@ -1,0 +1,99 @@
+# What the suites in this folder share. Sourced by them, with errexit set.
+
+checks_log=${checks_log:-}
+
+say() { printf '     %s\n' "$*"; }
+
+# fail WHAT: says what was seen, and ends the suite.
+fail() {
+	printf 'FAIL %s\n' "$*" >&2
+	if [[ -n $checks_log && -s $checks_log ]]; then
+		printf '%s\n' "---- the end of what the process in the background printed:" >&2
+		tail -n 60 "$checks_log" >&2
+		printf '%s\n' "----" >&2
+	fi
+	exit 1
+}
+
+# within SECONDS COMMAND...: until it succeeds. Its output is thrown away.
+within() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || return 1
+		sleep 0.1
+	done
+}
+
+# ends_with CODE COMMAND...: the command ends with that exit code, else its
+# output is shown.
+ends_with() {
+	local want=$1 got=0 output
+	shift
+	output=$("$@" 2>&1) || got=$?
+	[[ $got == "$want" ]] || fail "$* ended with $got, not $want. It printed:
+$output"
+}
+
+# fetch URL [CURL OPTION...]: what is served there.
+fetch() { curl --silent --show-error --fail --noproxy '*' --max-time 10 "$@"; }
+
+# refused URL: nobody listens there.
+refused() {
+	local code=0
+	fetch "$1" --output /dev/null 2>/dev/null || code=$?
+	[[ $code == 7 ]]
+}
+
+# using FOLDER: the processes that work in the folder, or name it in their
+# command line. A process that renames itself, as nginx does, keeps its folder.
+using() {
+	local process
+	for process in /proc/[0-9]*; do
+		if [[ $(readlink "$process/cwd" 2>/dev/null) == "$1"* ]] ||
+			tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1"; then
+			printf '%s %s\n' "${process#/proc/}" "$(tr '\0' ' ' 2>/dev/null <"$process/cmdline")"
+		fi
+	done
+}
+
+unused() { [[ -z $(using "$1") ]]; }
+
+# background COMMAND...: starts it as a terminal would, in a process group of
+# its own that Ctrl-C reaches, with its output in $checks_log.
+background() {
+	set -m
+	"$@" </dev/null >"$checks_log" 2>&1 &
+	background_pid=$!
+	set +m
+}
+
+alive() { kill -0 "$background_pid" 2>/dev/null; }
+ended() { ! alive; }
+
+# interrupt: Ctrl-C for what was started last, which must end by it.
+interrupt() {
+	local code=0
+	alive || fail "it ended by itself"
+	kill -INT -- "-$background_pid"
+	within 60 ended || fail "still there 60 s after Ctrl-C"
+	wait "$background_pid" || code=$?
+	case $code in
+	0 | 130) ;;
+	*) fail "after Ctrl-C it ended with $code, not 130" ;;
+	esac
+	background_pid=
+}
+
+# end: nothing that was started may outlive the suite, whatever went wrong.
+end() {
+	local code=$?
+	if [[ -n ${background_pid:-} ]]; then
+		kill -KILL -- "-$background_pid" 2>/dev/null || true
+	fi
+	using "$checks_folder" | while read -r pid _; do kill -KILL "$pid" 2>/dev/null || true; done
+	# Folders that are not writable are part of what is tested.
+	chmod -R u+rwX "$checks_folder" 2>/dev/null || true
+	rm -rf "$checks_folder"
+	exit "$code"
+}
