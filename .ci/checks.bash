@@ -1,5 +1,6 @@
 # What the suites in this folder share. Sourced by them, with errexit set.
 
+checks_folder=${checks_folder:-} # everything a suite makes is below it
 checks_log=${checks_log:-}
 
 say() { printf '     %s\n' "$*"; }
@@ -15,12 +16,14 @@ fail() {
 	exit 1
 }
 
-# within SECONDS COMMAND...: until it succeeds. Its output is thrown away.
+# within SECONDS COMMAND...: until it succeeds. Its output is thrown away. What
+# runs in the background having ended, there is nothing to wait for.
 within() {
 	local end=$((SECONDS + $1))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < end)) || return 1
+		[[ -z ${background_pid:-} ]] || alive || return 1
 		sleep 0.1
 	done
 }
@@ -48,11 +51,11 @@ refused() {
 # using FOLDER: the processes that work in the folder, or name it in their
 # command line. A process that renames itself, as nginx does, keeps its folder.
 using() {
-	local process
+	local process command
 	for process in /proc/[0-9]*; do
-		if [[ $(readlink "$process/cwd" 2>/dev/null) == "$1"* ]] ||
-			tr '\0' ' ' 2>/dev/null <"$process/cmdline" | grep -qF -- "$1"; then
-			printf '%s %s\n' "${process#/proc/}" "$(tr '\0' ' ' 2>/dev/null <"$process/cmdline")"
+		command=$(tr '\0' ' ' 2>/dev/null <"$process/cmdline") || true
+		if [[ $(readlink "$process/cwd" 2>/dev/null) == "$1"* || $command == *"$1"* ]]; then
+			printf '%s %s\n' "${process#/proc/}" "$command"
 		fi
 	done
 }

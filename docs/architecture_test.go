@@ -24,27 +24,25 @@ const maxLines = 600
 
 // rules say which package may import what; docs/design.md explains the
 // layout. A path means that package; with "/..." after it, those below it too.
-// Packages of this module are written without "instar/".
-//
 // They hold for what is built, not for tests.
 var rules = []rule{
-	{packages: "runtime/...", never: []string{"starlark/...", "builtins/...", "go.starlark.net/..."},
+	{packages: "instar/runtime/...", never: []string{"instar/starlark/...", "instar/builtins/...", "go.starlark.net/..."},
 		why: "the engine is given an evaluator, and knows no language"},
-	{packages: "runtime/plan", never: []string{notStandard},
+	{packages: "instar/runtime/plan", never: []string{notStandard},
 		why: "a plan is plain data"},
-	{packages: "starlark/interp", never: []string{"runtime/...", "builtins/...", "starlark/eval"},
+	{packages: "instar/starlark/interp", never: []string{"instar/runtime/...", "instar/builtins/...", "instar/starlark/eval"},
 		why: "the interpreter knows nothing of deployment"},
-	{packages: "builtins/...", never: []string{"starlark/...", "runtime/apply", "runtime/engine", "github.com/spf13/afero/..."},
+	{packages: "instar/builtins/...", never: []string{"instar/starlark/...", "instar/runtime/apply", "instar/runtime/engine", "github.com/spf13/afero/..."},
 		why: "a builtin declares, and never touches the machine"},
 
 	{packages: "...", never: []string{"github.com/spf13/afero/..."},
-		but: []string{"runtime/fsys/...", "runtime/apply", "runtime/engine", "cmd/..."},
+		but: []string{"instar/runtime/fsys/...", "instar/runtime/apply", "instar/runtime/engine", "instar/cmd/..."},
 		why: "comparison and evaluation see files through plan.View, which cannot write"},
 	{packages: "...", never: []string{"github.com/kardianos/service/...", "github.com/coreos/go-systemd/...", "github.com/godbus/dbus/..."},
-		but: []string{"runtime/service/native/..."},
+		but: []string{"instar/runtime/service/native/..."},
 		why: "service managers are behind service.Manager"},
 	{packages: "...", never: []string{"go.starlark.net/..."},
-		but: []string{"starlark/...", "builtins/..."},
+		but: []string{"instar/starlark/...", "instar/builtins/..."},
 		why: "the language stays in two folders"},
 }
 
@@ -85,6 +83,45 @@ func TestArchitecture(t *testing.T) {
 	}
 }
 
+// A dependency is a decision: each package of another module that anything
+// imports, tests too, is named by a page of docs/decisions.
+func TestDependenciesAreDecided(t *testing.T) {
+	pages, err := filepath.Glob("decisions/[0-9]*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no decisions found: %v", err)
+	}
+	var decided string
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decided += string(text)
+	}
+	for _, problem := range undecided(readSource(t, ".."), decided) {
+		t.Error(problem)
+	}
+}
+
+// undecided returns which imports are of a module that the text does not name
+// in backquotes.
+func undecided(files []file, text string) []string {
+	var problems []string
+	for _, f := range files {
+		for _, imported := range f.imports {
+			first, _, _ := strings.Cut(imported, "/")
+			named := !strings.Contains(first, ".") // standard, or ours
+			for prefix := imported; prefix != "." && !named; prefix = path.Dir(prefix) {
+				named = strings.Contains(text, "`"+prefix+"`")
+			}
+			if !named {
+				problems = append(problems, fmt.Sprintf("%s imports %s, which no page of docs/decisions names", f.path, imported))
+			}
+		}
+	}
+	return problems
+}
+
 // check returns what is wrong with files, sorted.
 func check(files []file, rules []rule) []string {
 	var problems []string
@@ -118,11 +155,11 @@ func check(files []file, rules []rule) []string {
 
 	graph := imports(files)
 	for _, r := range rules {
-		for folder := range graph {
-			if !matches(r.packages, folder) || matchesAny(r.but, folder) {
+		for importer := range graph {
+			if !matches(r.packages, importer) || matchesAny(r.but, importer) {
 				continue
 			}
-			for _, chain := range r.chains(graph, folder) {
+			for _, chain := range r.chains(graph, importer) {
 				report("%s: %s", strings.Join(chain, " imports "), r.why)
 			}
 		}
@@ -131,13 +168,13 @@ func check(files []file, rules []rule) []string {
 	return problems
 }
 
-// chains returns how folder comes to import what r forbids: the packages from
-// folder on, the forbidden one last. There is one for each package that is
+// chains returns how importer comes to import what r forbids: the packages from
+// importer on, the forbidden one last. There is one for each package that is
 // forbidden.
-func (r rule) chains(graph map[string][]string, folder string) [][]string {
+func (r rule) chains(graph map[string][]string, importer string) [][]string {
 	var found [][]string
-	seen := map[string]bool{folder: true}
-	for queue := [][]string{{folder}}; len(queue) > 0; queue = queue[1:] {
+	seen := map[string]bool{importer: true}
+	for queue := [][]string{{importer}}; len(queue) > 0; queue = queue[1:] {
 		chain := queue[0]
 		for _, imported := range graph[chain[len(chain)-1]] {
 			if seen[imported] {
@@ -145,7 +182,7 @@ func (r rule) chains(graph map[string][]string, folder string) [][]string {
 			}
 			seen[imported] = true
 			longer := append(slices.Clone(chain), imported)
-			if r.forbids(graph, imported) {
+			if r.forbids(imported) {
 				found = append(found, longer)
 			} else if !matchesAny(r.but, imported) {
 				queue = append(queue, longer)
@@ -155,7 +192,7 @@ func (r rule) chains(graph map[string][]string, folder string) [][]string {
 	return found
 }
 
-func (r rule) forbids(graph map[string][]string, imported string) bool {
+func (r rule) forbids(imported string) bool {
 	if matchesAny(r.never, imported) {
 		return true
 	}
@@ -163,31 +200,22 @@ func (r rule) forbids(graph map[string][]string, imported string) bool {
 		return false
 	}
 	first, _, _ := strings.Cut(imported, "/")
-	_, ours := graph[imported]
-	return ours || strings.Contains(first, ".")
+	return first == module || strings.Contains(first, ".")
 }
 
-// imports returns what each package imports, tests aside. Packages of this
-// module are named by their folder.
+// imports returns what each package of this module imports, tests aside.
 func imports(files []file) map[string][]string {
 	graph := make(map[string][]string)
 	for _, f := range files {
 		if f.test() {
 			continue
 		}
-		folder := path.Dir(f.path)
-		for _, imported := range f.imports {
-			imported = strings.TrimPrefix(imported, module+"/")
-			if !slices.Contains(graph[folder], imported) {
-				graph[folder] = append(graph[folder], imported)
-			}
-		}
-		if graph[folder] == nil {
-			graph[folder] = []string{}
-		}
+		importer := path.Join(module, path.Dir(f.path))
+		graph[importer] = append(graph[importer], f.imports...)
 	}
-	for _, list := range graph {
-		slices.Sort(list)
+	for importer, imported := range graph {
+		slices.Sort(imported)
+		graph[importer] = slices.Compact(imported)
 	}
 	return graph
 }
