@@ -200,7 +200,7 @@ func (c *Copy) Diff(view View) ([]Edit, error) {
 // Expand returns the folders, files and links that the copy consists of, the
 // outermost first. It reads the source through view.
 func (c *Copy) Expand(view View) ([]PathResource, error) {
-	info, err := view.Lstat(c.From)
+	info, err := view.Stat(c.From)
 	if err != nil {
 		return nil, &PathError{c.From, c.At, err}
 	}
@@ -262,7 +262,7 @@ type copied struct {
 // Diff implements [Resource].
 func (c *copied) Diff(view View) ([]Edit, error) {
 	return c.diff(view, KindFile, func(info Info) (bool, error) {
-		src, err := view.Lstat(c.from)
+		src, err := view.Stat(c.from)
 		if err != nil || src.Size != info.Size {
 			return false, err
 		}
@@ -289,4 +289,16 @@ func Bytes(r PathResource, view View) ([]byte, error) {
 		return view.ReadFile(r.from)
 	}
 	return nil, fmt.Errorf("%q is not a file", r.Target().Path)
+}
+
+// SourceOf says what a file's content came from: "template my.cnf.tmpl"; "" when
+// it stands in the profile itself.
+func SourceOf(r PathResource) string {
+	switch r := r.(type) {
+	case *File:
+		return r.Source
+	case *copied:
+		return r.Source
+	}
+	return ""
 }

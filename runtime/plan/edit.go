@@ -62,12 +62,14 @@ type Info struct {
 }
 
 // View is what evaluation and comparison see. A relative path is below the
-// instance's root and follows no symbolic link; an absolute one is outside, in
-// the release or the profile (or below the root, and then treated as such), and
-// follows links as the system does. View has no method that writes. A missing
-// path is an error for which errors.Is(err, fs.ErrNotExist) holds.
+// instance's root, where no symbolic link is followed; an absolute one is
+// outside, in the release or the profile (or below the root, and then treated as
+// such), where links are followed as the system does. View has no method that
+// writes. A missing path is an error for which errors.Is(err, fs.ErrNotExist)
+// holds.
 type View interface {
 	Lstat(path string) (Info, error)
+	Stat(path string) (Info, error)       // follows a link outside; is Lstat inside
 	ReadFile(path string) ([]byte, error) // regular files only
 	Readlink(path string) (string, error)
 	ReadDir(path string) ([]string, error) // names, sorted

@@ -1,0 +1,262 @@
+package apply
+
+import (
+	"errors"
+	"io/fs"
+
+	"instar/runtime/plan"
+	"instar/runtime/state"
+)
+
+// Step is one resource of a plan and what must be done for it. A command has
+// no edits: whether it runs is decided when its turn comes.
+type Step struct {
+	Resource plan.Resource
+	Edits    []plan.Edit
+}
+
+// Declared is one path that the plan declares, be it as part of a copied
+// folder.
+type Declared struct {
+	Resource plan.PathResource
+	Implicit bool
+}
+
+// Comparison is a plan held against what stands in the root.
+type Comparison struct {
+	Steps    []Step
+	Declared map[string]Declared
+	Created  map[string]*plan.Command // paths that commands make, less those declared
+	Warnings []string
+
+	owned map[string]state.Owned
+	view  *shadow
+	plan  *plan.Plan
+}
+
+// Compare says what must be done so that the root becomes as p declares. It
+// changes nothing. owned is what the instance owned before.
+func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparison, error) {
+	c := &Comparison{
+		Declared: make(map[string]Declared, len(p.Resources)),
+		owned:    owned,
+		view:     &shadow{View: v, gone: map[string]bool{}},
+		plan:     p,
+	}
+	commands := false
+	expanded := make([][]plan.PathResource, len(p.Resources))
+	for i, r := range p.Resources {
+		_, isCommand := r.(*plan.Command)
+		commands = commands || isCommand
+		parts, err := c.parts(r, commands)
+		if err != nil {
+			return nil, err
+		}
+		expanded[i] = parts
+		for _, part := range parts {
+			dir, _ := part.(*plan.Dir)
+			c.Declared[part.Target().Path] = Declared{part, dir != nil && dir.Implicit}
+		}
+	}
+	c.created()
+	for i, r := range p.Resources {
+		step, err := c.step(r, expanded[i])
+		if err != nil {
+			return nil, err
+		}
+		c.Steps = append(c.Steps, step)
+	}
+	return c, nil
+}
+
+// created collects what commands make and nothing else declares.
+func (c *Comparison) created() {
+	c.Created = map[string]*plan.Command{}
+	for _, r := range c.plan.Resources {
+		cmd, ok := r.(*plan.Command)
+		if !ok {
+			continue
+		}
+		for _, name := range cmd.Creates {
+			if _, declared := c.Declared[name]; !declared {
+				c.Created[name] = cmd
+			}
+		}
+	}
+}
+
+// parts returns the paths that r declares. A copy whose source a command may
+// still have to make has none yet.
+func (c *Comparison) parts(r plan.Resource, afterCommand bool) ([]plan.PathResource, error) {
+	switch r := r.(type) {
+	case *plan.Copy:
+		parts, err := r.Expand(c.view)
+		if errors.Is(err, fs.ErrNotExist) && afterCommand {
+			return nil, nil
+		}
+		return parts, err
+	case plan.PathResource:
+		return []plan.PathResource{r}, nil
+	}
+	return nil, nil
+}
+
+// Again compares one resource anew, after a command may have changed what it
+// was compared with.
+func (c *Comparison) Again(r plan.Resource) (Step, error) {
+	parts, err := c.parts(r, false)
+	if err != nil {
+		return Step{}, err
+	}
+	c.view.gone = map[string]bool{}
+	for _, part := range parts {
+		dir, _ := part.(*plan.Dir)
+		c.Declared[part.Target().Path] = Declared{part, dir != nil && dir.Implicit}
+	}
+	return c.step(r, parts)
+}
+
+func (c *Comparison) step(r plan.Resource, parts []plan.PathResource) (Step, error) {
+	step := Step{Resource: r}
+	for _, part := range parts {
+		before, err := c.clear(part)
+		if err != nil {
+			return step, err
+		}
+		edits, err := part.Diff(c.view)
+		if err != nil {
+			return step, err
+		}
+		step.Edits = append(step.Edits, before...)
+		for _, e := range edits {
+			if err := c.foreign(&e); err != nil {
+				return step, err
+			}
+			step.Edits = append(step.Edits, e)
+		}
+	}
+	return step, nil
+}
+
+// foreign marks an edit that replaces what instar did not put there, and warns
+// of it.
+func (c *Comparison) foreign(e *plan.Edit) error {
+	e.Foreign = false
+	if e.Op != plan.OpWrite && e.Op != plan.OpLink && e.Op != plan.OpCopy {
+		return nil
+	}
+	info, ok, err := plan.Lookup(c.view, e.Path)
+	if err != nil || !ok || info.Kind == plan.KindDir {
+		return err
+	}
+	ours, err := c.ours(e.Path, info)
+	if err != nil || ours {
+		return err
+	}
+	e.Foreign = true
+	c.Warnings = append(c.Warnings, e.At.String()+": "+e.Path+" was there before, with other content: replaced")
+	return nil
+}
+
+// ours reports whether what stands at name was put there by an apply, even if
+// it was changed by hand since.
+func (c *Comparison) ours(name string, info plan.Info) (bool, error) {
+	rec, ok := c.owned[name]
+	if !ok {
+		return false, nil
+	}
+	if rec.Claim == nil || rec.Claim.Was != wasForeign {
+		return true, nil
+	}
+	hash, err := hashOf(c.view, name, info.Kind)
+	return hash != rec.Claim.Hash, err
+}
+
+// untouched reports whether what stands at name is as the last apply left it.
+// After an interrupted apply all counts as ours but the foreign content that it
+// was going to replace.
+func (c *Comparison) untouched(name string, rec state.Owned, info plan.Info) (bool, error) {
+	if info.Kind == plan.KindDir {
+		return rec.Kind == plan.KindDir, nil
+	}
+	hash, err := hashOf(c.view, name, info.Kind)
+	if err != nil {
+		return false, err
+	}
+	if rec.Claim != nil {
+		return rec.Claim.Was != wasForeign || hash != rec.Claim.Hash, nil
+	}
+	return rec.Kind == info.Kind && hash == rec.Hash, nil
+}
+
+// clear returns the removals that must come before part can stand at its path:
+// of what an earlier profile put there as another kind of thing.
+func (c *Comparison) clear(part plan.PathResource) ([]plan.Edit, error) {
+	m := part.Target()
+	rec, owned := c.owned[m.Path]
+	if !owned || rec.Once || rec.Foreign {
+		return nil, nil
+	}
+	info, ok, err := plan.Lookup(c.view, m.Path)
+	if err != nil || !ok {
+		return nil, err
+	}
+	_, wantDir := part.(*plan.Dir)
+	switch isDir := info.Kind == plan.KindDir; {
+	case isDir == wantDir:
+		return nil, nil
+	case isDir:
+		return c.clearDir(m)
+	}
+	same, err := c.untouched(m.Path, rec, info)
+	if err != nil || !same {
+		return nil, err
+	}
+	c.view.gone[m.Path] = true
+	return []plan.Edit{removal(m.Path, info, "was a "+string(info.Kind), m.At)}, nil
+}
+
+// clearDir returns the removals of a folder and all below it, or none when
+// something in it is not ours to remove.
+func (c *Comparison) clearDir(m plan.Meta) ([]plan.Edit, error) {
+	var edits []plan.Edit
+	var walk func(name string) (bool, error)
+	walk = func(name string) (bool, error) {
+		info, err := c.view.Lstat(name)
+		if err != nil {
+			return false, err
+		}
+		rec, ok := c.owned[name]
+		if !ok || rec.Once || rec.Foreign {
+			return false, nil
+		}
+		if same, err := c.untouched(name, rec, info); err != nil || !same {
+			return false, err
+		}
+		if info.Kind == plan.KindDir {
+			names, err := c.view.ReadDir(name)
+			if err != nil {
+				return false, err
+			}
+			for _, n := range names {
+				if ok, err := walk(join(name, n)); err != nil || !ok {
+					return false, err
+				}
+			}
+		}
+		edits = append(edits, removal(name, info, "was a folder", m.At))
+		return true, nil
+	}
+	ok, err := walk(m.Path)
+	if err != nil || !ok {
+		return nil, err
+	}
+	for _, e := range edits {
+		c.view.gone[e.Path] = true
+	}
+	return edits, nil
+}
+
+func removal(name string, info plan.Info, why string, at plan.Pos) plan.Edit {
+	return plan.Edit{Op: plan.OpRemove, Path: name, Dir: info.Kind == plan.KindDir, Why: why, At: at, UID: -1, GID: -1}
+}

@@ -1,0 +1,249 @@
+package apply
+
+import (
+	"fmt"
+	"sort"
+
+	"instar/runtime/plan"
+	"instar/runtime/state"
+)
+
+// What stood at a path before an apply began.
+const (
+	wasNothing = "nothing"
+	wasOurs    = "ours"
+	wasForeign = "foreign"
+)
+
+// Claims returns what the instance owns while the comparison's edits are
+// performed: all that it owned, and every path that will be edited, with what
+// stood there. After a crash this is a superset of what exists.
+func (c *Comparison) Claims(owned map[string]state.Owned) (map[string]state.Owned, error) {
+	claims := owned
+	copied := false
+	for _, step := range c.Steps {
+		for _, e := range step.Edits {
+			if rec, ok := claims[e.Path]; ok && rec.Claim != nil {
+				continue
+			}
+			rec, err := c.claim(e)
+			if err != nil {
+				return nil, err
+			}
+			if !copied {
+				claims, copied = clone(owned), true
+			}
+			claims[e.Path] = rec
+		}
+	}
+	return claims, nil
+}
+
+func clone(m map[string]state.Owned) map[string]state.Owned {
+	c := make(map[string]state.Owned, len(m)+16)
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+func (c *Comparison) claim(e plan.Edit) (state.Owned, error) {
+	rec, ok := c.owned[e.Path]
+	if ok {
+		rec.Claim = &state.Claim{Was: wasOurs}
+		return rec, nil
+	}
+	rec = state.Owned{UID: -1, GID: -1, At: e.At, Claim: &state.Claim{Was: wasNothing}}
+	if d, ok := c.Declared[e.Path]; ok {
+		c.describe(&rec, d)
+	}
+	info, exists, err := plan.Lookup(c.view.View, e.Path)
+	if err != nil || !exists {
+		return rec, err
+	}
+	hash, err := hashOf(c.view.View, e.Path, info.Kind)
+	if err != nil {
+		return rec, err
+	}
+	rec.Foreign = true
+	rec.Claim = &state.Claim{Was: wasForeign, Hash: hash}
+	return rec, nil
+}
+
+// describe fills rec with what the plan declares.
+func (c *Comparison) describe(rec *state.Owned, d Declared) {
+	m := d.Resource.Target()
+	rec.Mode, rec.UID, rec.GID = m.Mode, m.UID, m.GID
+	rec.Once, rec.At, rec.Implicit = m.Once, m.At, d.Implicit
+	rec.Source = ""
+	switch r := d.Resource.(type) {
+	case *plan.Dir:
+		rec.Kind = plan.KindDir
+	case *plan.Link:
+		rec.Kind, rec.Mode = plan.KindLink, 0
+		rec.Hash = Hash([]byte(r.To))
+	default:
+		rec.Kind = plan.KindFile
+		rec.Source = plan.SourceOf(r)
+	}
+}
+
+// Settle returns what the instance owns after the edits were performed. changed
+// names the paths that were edited; generation is the one being made; kept is
+// what [Comparison.Obsolete] leaves, nil after an incomplete plan: then all that
+// is not declared stays as it was.
+func (c *Comparison) Settle(claims map[string]state.Owned, changed map[string]bool, generation int, kept map[string]state.Owned) (map[string]state.Owned, error) {
+	settled := make(map[string]state.Owned, len(c.Declared))
+	for name, d := range c.Declared {
+		old, had := claims[name]
+		if d.Implicit && !had { // a parent that was there before
+			continue
+		}
+		rec := old
+		rec.Claim, rec.By = nil, ""
+		if !had {
+			rec = state.Owned{Foreign: true}
+		}
+		c.describe(&rec, d)
+		if changed[name] || !had {
+			rec.Generation = generation
+		}
+		if rec.Kind == plan.KindFile {
+			hash, err := c.settledHash(name, d)
+			if err != nil {
+				return nil, err
+			}
+			rec.Hash = hash
+		}
+		settled[name] = rec
+	}
+	if err := c.settleCreated(claims, settled, generation); err != nil {
+		return nil, err
+	}
+	rest := kept
+	if kept == nil {
+		rest = claims
+	}
+	for name, rec := range rest {
+		if _, ok := settled[name]; !ok {
+			settled[name] = rec
+		}
+	}
+	if root, ok := claims["."]; ok {
+		root.Claim = nil
+		settled["."] = root
+	}
+	return settled, nil
+}
+
+// settleCreated records the files that commands made, so that they go when no
+// command declares them any more. What lies in an `_once` folder is data.
+func (c *Comparison) settleCreated(claims, settled map[string]state.Owned, generation int) error {
+	for name, cmd := range c.Created {
+		info, ok, err := plan.Lookup(c.view.View, name)
+		if err != nil {
+			return &plan.PathError{Path: name, At: cmd.At, Err: err}
+		}
+		if !ok || info.Kind != plan.KindFile && info.Kind != plan.KindLink {
+			continue
+		}
+		hash, err := hashOf(c.view.View, name, info.Kind)
+		if err != nil {
+			return &plan.PathError{Path: name, At: cmd.At, Err: err}
+		}
+		old, had := claims[name]
+		rec := state.Owned{Kind: info.Kind, Hash: hash, Mode: info.Mode, UID: info.UID, GID: info.GID,
+			By: cmd.Name, At: cmd.At, Source: "command " + cmd.Name, Once: c.once(name, settled), Generation: generation}
+		if had && old.Hash == hash && old.By == cmd.Name {
+			rec.Generation = old.Generation
+		}
+		settled[name] = rec
+	}
+	return nil
+}
+
+// once reports whether name lies in a folder that was made once and is data.
+func (c *Comparison) once(name string, settled map[string]state.Owned) bool {
+	for p := parent(name); p != "."; p = parent(p) {
+		if settled[p].Once {
+			return true
+		}
+	}
+	return false
+}
+
+// settledHash is the hash to remember for a file. What is created once is
+// nobody's to compare, so it has none.
+func (c *Comparison) settledHash(name string, d Declared) (string, error) {
+	if d.Resource.Target().Once {
+		return "", nil
+	}
+	data, err := plan.Bytes(d.Resource, c.view.View)
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", name, err)
+	}
+	return Hash(data), nil
+}
+
+// Obsolete says what to do with the paths that are owned and no longer
+// declared: remove, deepest first, or keep and tell. kept holds the records
+// that stay: `_once` data, and folders that are not empty.
+func (c *Comparison) Obsolete(claims map[string]state.Owned) (edits []plan.Edit, kept map[string]state.Owned, warnings []string, err error) {
+	kept = map[string]state.Owned{}
+	for _, name := range deepestFirst(claims) {
+		rec := claims[name]
+		if c.declares(name) || name == "." {
+			continue
+		}
+		if rec.Once {
+			kept[name] = rec
+			continue
+		}
+		if rec.Foreign {
+			continue
+		}
+		info, ok, err := plan.Lookup(c.view, name)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if !ok {
+			continue
+		}
+		same, err := c.untouched(name, rec, info)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if !same {
+			warnings = append(warnings, fmt.Sprintf("%s is no longer declared, but was changed by hand: it stays", name))
+			continue
+		}
+		if info.Kind == plan.KindDir {
+			names, err := c.view.ReadDir(name)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			if len(names) > 0 {
+				kept[name] = rec
+				continue
+			}
+		}
+		c.view.gone[name] = true
+		edits = append(edits, removal(name, info, "no longer declared", rec.At))
+	}
+	return edits, kept, warnings, nil
+}
+
+// deepestFirst returns the paths of owned so that what lies in a folder comes
+// before it.
+func deepestFirst(owned map[string]state.Owned) []string {
+	names := plan.SortedKeys(owned)
+	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	return names
+}
+
+// declares reports whether the plan has something stand at name.
+func (c *Comparison) declares(name string) bool {
+	_, declared := c.Declared[name]
+	_, created := c.Created[name]
+	return declared || created
+}

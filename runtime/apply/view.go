@@ -1,0 +1,222 @@
+// Package apply compares a plan with an instance's root and performs the edits
+// that follow: it is the only place that changes the disk for an instance.
+//
+// [Compare] is pure: it reads through a [plan.View] and says, resource by
+// resource, which edits are needed, who owns what now ([Comparison.Claims]) and
+// what is no longer declared ([Comparison.Obsolete]). [Do] performs one edit,
+// atomically, on an afero file system that does not leave the root.
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/afero"
+
+	"instar/runtime/fsys"
+	"instar/runtime/plan"
+)
+
+// maxFile bounds what is read of one file, in bytes.
+const maxFile = 1 << 30
+
+// NewView returns what evaluation and comparison see of the instance whose
+// root, the absolute folder root, is held by fsys: a Root or an Overlay.
+func NewView(root string, disk afero.Fs) plan.View { return &view{root, disk} }
+
+type view struct {
+	root string
+	disk afero.Fs
+}
+
+// inside returns name relative to the root, and whether it lies in it.
+func (v *view) inside(name string) (string, bool) {
+	if !filepath.IsAbs(name) {
+		return name, true
+	}
+	if rest, ok := strings.CutPrefix(name, v.root); ok && (rest == "" || rest[0] == filepath.Separator) {
+		return strings.TrimPrefix(filepath.ToSlash(rest), "/"), true
+	}
+	return name, false
+}
+
+func (v *view) Lstat(name string) (plan.Info, error) {
+	rel, ok := v.inside(name)
+	if !ok {
+		return outside(os.Lstat(name))
+	}
+	fi, err := fsys.Lstat(v.disk, rel)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return plan.Info{}, &fs.PathError{Op: "lstat", Path: rel, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return plan.Info{}, err
+	}
+	return infoOf(fi), nil
+}
+
+func (v *view) Stat(name string) (plan.Info, error) {
+	if _, ok := v.inside(name); !ok {
+		return outside(os.Stat(name))
+	}
+	return v.Lstat(name)
+}
+
+func outside(fi fs.FileInfo, err error) (plan.Info, error) {
+	if err != nil {
+		return plan.Info{}, err
+	}
+	return infoOf(fi), nil
+}
+
+func (v *view) ReadFile(name string) ([]byte, error) {
+	rel, ok := v.inside(name)
+	if !ok {
+		return os.ReadFile(name)
+	}
+	return fsys.ReadRegular(v.disk, rel, maxFile)
+}
+
+func (v *view) Readlink(name string) (string, error) {
+	rel, ok := v.inside(name)
+	if !ok {
+		return os.Readlink(name)
+	}
+	return fsys.Readlink(v.disk, rel)
+}
+
+func (v *view) ReadDir(name string) ([]string, error) {
+	rel, ok := v.inside(name)
+	var names []string
+	if !ok {
+		entries, err := os.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names, nil
+	}
+	if rel == "" {
+		rel = "."
+	}
+	dir, err := v.disk.Open(rel)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err = dir.Readdirnames(-1)
+	sort.Strings(names)
+	return names, err
+}
+
+// infoOf turns a FileInfo of one of our file systems into what plan compares.
+func infoOf(fi fs.FileInfo) plan.Info {
+	info := plan.Info{Mode: plan.Mode(fsys.Unix(fi)), UID: -1, GID: -1, Size: fi.Size()}
+	if uid, gid, ok := fsys.Owner(fi); ok {
+		info.UID, info.GID = uid, gid
+	}
+	switch m := fi.Mode(); {
+	case m.IsDir():
+		info.Kind = plan.KindDir
+	case m.IsRegular():
+		info.Kind = plan.KindFile
+	case m&fs.ModeSymlink != 0:
+		info.Kind = plan.KindLink
+	default:
+		info.Kind, info.Special = plan.KindSpecial, special(m)
+	}
+	return info
+}
+
+func special(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeNamedPipe != 0:
+		return "FIFO"
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	}
+	return "device"
+}
+
+// Hash is the hex SHA-256 by which contents are remembered.
+func Hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// hashOf returns the hash of what stands at a path: of a file's content or a
+// link's text, "" for anything else.
+func hashOf(v plan.View, name string, kind plan.Kind) (string, error) {
+	switch kind {
+	case plan.KindFile:
+		data, err := v.ReadFile(name)
+		return Hash(data), err
+	case plan.KindLink:
+		text, err := v.Readlink(name)
+		return Hash([]byte(text)), err
+	}
+	return "", nil
+}
+
+// shadow is a view in which some paths, and all below them, are already gone.
+type shadow struct {
+	plan.View
+	gone map[string]bool
+}
+
+func (s *shadow) isGone(name string) bool {
+	if len(s.gone) == 0 {
+		return false
+	}
+	for p := name; p != "." && p != "/" && p != ""; p = parent(p) {
+		if s.gone[p] {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *shadow) Lstat(name string) (plan.Info, error) {
+	if s.isGone(name) {
+		return plan.Info{}, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
+	}
+	return s.View.Lstat(name)
+}
+
+func (s *shadow) ReadDir(name string) ([]string, error) {
+	names, err := s.View.ReadDir(name)
+	if err != nil || len(s.gone) == 0 {
+		return names, err
+	}
+	var left []string
+	for _, n := range names {
+		if !s.gone[join(name, n)] {
+			left = append(left, n)
+		}
+	}
+	return left, nil
+}
+
+func join(dir, name string) string {
+	if dir == "" || dir == "." {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// parent returns the folder of a relative path, "." for a path without one.
+func parent(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i > 0 {
+		return p[:i]
+	}
+	return "."
+}
