@@ -74,15 +74,16 @@ background() {
 alive() { kill -0 "$background_pid" 2>/dev/null; }
 ended() { ! alive; }
 
-# interrupt: Ctrl-C for what was started last, which must end by it.
+# interrupt [CODE]: Ctrl-C for what was started last, which must end by it, with
+# 0, 130 or CODE.
 interrupt() {
-	local code=0
+	local code=0 also=${1:-130}
 	alive || fail "it ended by itself"
 	kill -INT -- "-$background_pid"
 	within 60 ended || fail "still there 60 s after Ctrl-C"
 	wait "$background_pid" || code=$?
 	case $code in
-	0 | 130) ;;
+	0 | 130 | "$also") ;;
 	*) fail "after Ctrl-C it ended with $code, not 130" ;;
 	esac
 	background_pid=
