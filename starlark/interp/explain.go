@@ -88,7 +88,7 @@ func contextError(ctx context.Context) *Error {
 			cause: ctx.Err(),
 		}
 	}
-	return &Error{Msg: "evaluation was cancelled", cause: ctx.Err()}
+	return Cancelled(ctx.Err(), Position{})
 }
 
 // evalErrors returns the evaluation errors in err: the outermost one whose

@@ -139,3 +139,9 @@ func isSize(problem any) bool {
 		(strings.Contains(msg, "makeslice") || strings.Contains(msg, "growslice")) ||
 		strings.Contains(msg, "output length overflow")
 }
+
+// Cancelled returns the error of a program that was stopped, at pos, because
+// its context had ended. It wraps cause.
+func Cancelled(cause error, pos Position) *Error {
+	return &Error{Msg: "evaluation was cancelled", Pos: pos, cause: cause}
+}

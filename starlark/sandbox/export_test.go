@@ -1,0 +1,4 @@
+package sandbox
+
+// HardMemory is hardMemory.
+const HardMemory = hardMemory

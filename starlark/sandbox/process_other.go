@@ -1,0 +1,22 @@
+//go:build !linux
+
+package sandbox
+
+import (
+	"os"
+	"syscall"
+)
+
+// executable returns the path of this binary.
+func executable() (string, error) { return os.Executable() }
+
+func peak(*os.ProcessState) int64 { return 0 }
+
+// endedBy returns the signal that ended a process, or 0. Elsewhere than on
+// Linux nothing follows from it.
+func endedBy(*os.ProcessState) syscall.Signal { return 0 }
+
+const (
+	signalKill = syscall.SIGKILL
+	signalCPU  = syscall.Signal(-1)
+)
