@@ -1,0 +1,163 @@
+package fsys
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+
+	"github.com/spf13/afero"
+)
+
+// TempName returns the name under which WriteFile and WriteLink prepare path: in
+// the same folder, always the same, so that what an interrupted run left is found
+// again, and is overwritten by the next one.
+func TempName(name string) string {
+	folder, base := path.Split(name)
+	sum := sha256.Sum256([]byte(base))
+	return folder + ".instar-tmp-" + hex.EncodeToString(sum[:6])
+}
+
+// WriteFile puts a file with exactly this content, mode (the 12 permission bits,
+// whatever the umask) and owner (-1: whoever runs) at path, replacing a file or a
+// link, never a folder. At any moment path is the old object or the whole new one;
+// while it is prepared nobody else can read it. On an error path is unchanged and
+// nothing is left beside it. It is durable after SyncFS.
+func WriteFile(fsys afero.Fs, path string, data []byte, mode uint32, uid, gid int) error {
+	return beside("open", fsys, path, func(at afero.Fs, tmp, final string) error {
+		f, err := createTemp(at, tmp)
+		if err != nil {
+			return err
+		}
+		err = fill(f, data, mode, uid, gid)
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err == nil {
+			err = at.Rename(tmp, final)
+		}
+		if err != nil {
+			at.Remove(tmp)
+		}
+		return err
+	})
+}
+
+// WriteLink puts a symbolic link at path as WriteFile does a file. The target is
+// taken as it is; it need not exist.
+func WriteLink(fsys afero.Fs, path, target string, uid, gid int) error {
+	return beside("symlink", fsys, path, func(at afero.Fs, tmp, final string) error {
+		linker, ok := at.(afero.Linker)
+		if !ok {
+			return &os.LinkError{Op: "symlink", Old: target, New: path, Err: afero.ErrNoSymlink}
+		}
+		err := retry(at, tmp, func() error { return linker.SymlinkIfPossible(target, tmp) })
+		if err != nil {
+			return err
+		}
+		if uid != -1 || gid != -1 {
+			err = Chown(at, tmp, uid, gid)
+		}
+		if err == nil {
+			err = at.Rename(tmp, final)
+		}
+		if err != nil {
+			at.Remove(tmp)
+		}
+		return err
+	})
+}
+
+// MakeDir makes a folder with exactly this mode (the 12 permission bits, whatever
+// the umask) and owner (-1: whoever runs). Its parent must exist and path must not.
+// Until it has its owner nobody else can enter it. On an error it is removed again.
+func MakeDir(fsys afero.Fs, path string, mode uint32, uid, gid int) error {
+	return beside("mkdir", fsys, path, func(at afero.Fs, _, final string) error {
+		if err := at.Mkdir(final, 0o700); err != nil {
+			return err
+		}
+		err := settle(at, final, mode, uid, gid)
+		if err != nil {
+			at.Remove(final)
+		}
+		return err
+	})
+}
+
+// settle gives a new folder its owner and mode.
+func settle(at afero.Fs, name string, mode uint32, uid, gid int) error {
+	f, err := at.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err == nil && !fi.IsDir() {
+		err = &fs.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
+	}
+	if err != nil {
+		return err
+	}
+	return own(f, mode, uid, gid)
+}
+
+// beside runs fn where path's folder can be reached in one step: on a Root that is
+// a Root of this folder, opened once.
+func beside(op string, fsys afero.Fs, path string, fn func(at afero.Fs, tmp, final string) error) error {
+	root, ok := fsys.(*Root)
+	if !ok {
+		return fn(fsys, TempName(path), path)
+	}
+	at, final, err := root.at(op, path)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return fn(at, TempName(final), final)
+}
+
+// createTemp opens a new file that only its owner can read.
+func createTemp(at afero.Fs, tmp string) (f afero.File, err error) {
+	err = retry(at, tmp, func() error {
+		f, err = at.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|nofollow, 0o600)
+		return err
+	})
+	return f, err
+}
+
+// retry makes way for a temporary object once if create finds the name taken.
+func retry(at afero.Fs, tmp string, create func() error) error {
+	err := create()
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := at.RemoveAll(tmp); err != nil {
+		return err
+	}
+	return create()
+}
+
+// fill writes a new file and gives it its owner, then its mode.
+func fill(f afero.File, data []byte, mode uint32, uid, gid int) error {
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return own(f, mode, uid, gid)
+}
+
+// own sets owner, then mode, since a change of owner clears setuid.
+func own(f afero.File, mode uint32, uid, gid int) error {
+	o, ok := f.(fileOwner)
+	if !ok {
+		return &fs.PathError{Op: "chmod", Path: f.Name(), Err: errors.ErrUnsupported}
+	}
+	if uid != -1 || gid != -1 {
+		if err := o.Chown(uid, gid); err != nil {
+			return err
+		}
+	}
+	return o.Chmod(fileMode(mode & bits12))
+}
