@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package process
+
+const (
+	firstRealTime = 0
+	lastSignal    = 31
+)
