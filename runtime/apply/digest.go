@@ -137,6 +137,21 @@ func (d *Digester) Inputs(texts []string, uses []string, except map[string]bool)
 	return in, nil
 }
 
+// Listed returns the declared files that a list of paths means.
+func (d *Digester) Listed(uses []string) (map[string]bool, error) {
+	listed := map[string]bool{}
+	for _, u := range uses {
+		names, err := d.used(u, map[string]string{})
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			listed[name] = true
+		}
+	}
+	return listed, nil
+}
+
 // follow enters name into in and returns what it mentions in turn.
 func (d *Digester) follow(name string, in map[string]string) ([]string, error) {
 	if hash, ok := d.made[name]; ok {

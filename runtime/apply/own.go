@@ -190,6 +190,7 @@ func (c *Comparison) settledHash(name string, d Declared) (string, error) {
 // that stay: `_once` data, and folders that are not empty.
 func (c *Comparison) Obsolete(claims map[string]state.Owned) (edits []plan.Edit, kept map[string]state.Owned, warnings []string, err error) {
 	kept = map[string]state.Owned{}
+	c.view.gone = map[string]bool{}
 	for _, name := range deepestFirst(claims) {
 		rec := claims[name]
 		if c.declares(name) || name == "." {

@@ -27,17 +27,23 @@ import (
 // maxFile bounds what is read of one file, in bytes.
 const maxFile = 1 << 30
 
-// NewView returns what evaluation and comparison see of the instance whose
-// root, the absolute folder root, is held by fsys: a Root or an Overlay.
-func NewView(root string, disk afero.Fs) plan.View { return &view{root, disk} }
-
-type view struct {
+// View is what evaluation and comparison see of an instance. It implements
+// [plan.View].
+type View struct {
 	root string
 	disk afero.Fs
 }
 
+// NewView returns a view of the instance whose root, an absolute folder, is held
+// by disk: a Root or an Overlay.
+func NewView(root string, disk afero.Fs) *View { return &View{root, disk} }
+
+// On has the view look at another disk from now on: at the root, once it was
+// created.
+func (v *View) On(disk afero.Fs) { v.disk = disk }
+
 // inside returns name relative to the root, and whether it lies in it.
-func (v *view) inside(name string) (string, bool) {
+func (v *View) inside(name string) (string, bool) {
 	if !filepath.IsAbs(name) {
 		return name, true
 	}
@@ -47,7 +53,8 @@ func (v *view) inside(name string) (string, bool) {
 	return name, false
 }
 
-func (v *view) Lstat(name string) (plan.Info, error) {
+// Lstat implements [plan.View].
+func (v *View) Lstat(name string) (plan.Info, error) {
 	rel, ok := v.inside(name)
 	if !ok {
 		return outside(os.Lstat(name))
@@ -62,7 +69,8 @@ func (v *view) Lstat(name string) (plan.Info, error) {
 	return infoOf(fi), nil
 }
 
-func (v *view) Stat(name string) (plan.Info, error) {
+// Stat implements [plan.View].
+func (v *View) Stat(name string) (plan.Info, error) {
 	if _, ok := v.inside(name); !ok {
 		return outside(os.Stat(name))
 	}
@@ -76,7 +84,8 @@ func outside(fi fs.FileInfo, err error) (plan.Info, error) {
 	return infoOf(fi), nil
 }
 
-func (v *view) ReadFile(name string) ([]byte, error) {
+// ReadFile implements [plan.View].
+func (v *View) ReadFile(name string) ([]byte, error) {
 	rel, ok := v.inside(name)
 	if !ok {
 		return os.ReadFile(name)
@@ -84,7 +93,8 @@ func (v *view) ReadFile(name string) ([]byte, error) {
 	return fsys.ReadRegular(v.disk, rel, maxFile)
 }
 
-func (v *view) Readlink(name string) (string, error) {
+// Readlink implements [plan.View].
+func (v *View) Readlink(name string) (string, error) {
 	rel, ok := v.inside(name)
 	if !ok {
 		return os.Readlink(name)
@@ -92,7 +102,8 @@ func (v *view) Readlink(name string) (string, error) {
 	return fsys.Readlink(v.disk, rel)
 }
 
-func (v *view) ReadDir(name string) ([]string, error) {
+// ReadDir implements [plan.View].
+func (v *View) ReadDir(name string) ([]string, error) {
 	rel, ok := v.inside(name)
 	var names []string
 	if !ok {

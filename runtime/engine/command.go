@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"instar/runtime/apply"
+	"instar/runtime/command"
+	"instar/runtime/plan"
+	"instar/runtime/report"
+)
+
+// Commands keeps the records of an instance's commands and runs them.
+type Commands interface {
+	// Record returns the record of the command called name, nil when it was
+	// never attempted. It first waits for an attempt that still runs, left by a
+	// deployer that was killed.
+	Record(ctx context.Context, name string) (*command.Record, error)
+	// Run makes one attempt, which is recorded durably before Run returns. out
+	// receives its lines of output, masked. begin says which paths of
+	// cmd.Wipe were empty or missing.
+	Run(ctx context.Context, cmd *plan.Command, digest string, view plan.View, out func(line string)) (*command.Record, error)
+	// Adopt records a command whose effect was found there as done.
+	Adopt(cmd *plan.Command, digest string) error
+}
+
+// unknown stands for the hash of a file that a command will make.
+const unknown = "made at apply"
+
+// loadMade collects the hashes of the files that commands made, from their
+// records.
+func (w *work) loadMade(ctx context.Context) error {
+	w.made = map[string]string{}
+	for _, r := range w.plan.Resources {
+		cmd, ok := r.(*plan.Command)
+		if !ok {
+			continue
+		}
+		rec, err := w.Commands.Record(ctx, cmd.Name)
+		if err != nil {
+			return err
+		}
+		w.learnMade(cmd, rec)
+	}
+	return nil
+}
+
+func (w *work) learnMade(cmd *plan.Command, rec *command.Record) {
+	for _, name := range cmd.Creates {
+		if _, mine := w.cmp.Created[name]; !mine {
+			continue
+		}
+		hash := ""
+		if rec != nil {
+			hash = rec.Creates[name]
+		}
+		w.made[name] = hash
+	}
+}
+
+// command runs cmd when its record says that it must.
+func (w *work) command(ctx context.Context, cmd *plan.Command) error {
+	if w.Planning && w.run.changed[string(cmd.ID())] {
+		return nil // an earlier round of this plan ran it
+	}
+	rec, err := w.Commands.Record(ctx, cmd.Name)
+	if err != nil {
+		return err
+	}
+	digest, err := w.commandDigest(cmd)
+	if err != nil {
+		return err
+	}
+	d, err := command.Decide(cmd, digest, rec, w.view)
+	if err != nil {
+		return err
+	}
+	if d.Adopt {
+		return w.Commands.Adopt(cmd, digest)
+	}
+	if !d.Run {
+		return nil
+	}
+	return w.attempt(ctx, cmd, digest, d)
+}
+
+func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d command.Decision) error {
+	if err := w.open(); err != nil {
+		return err
+	}
+	if err := w.sync(); err != nil {
+		return err
+	}
+	for _, name := range d.Wipe {
+		if err := apply.Empty(w.disk, w.view, name); err != nil {
+			return fmt.Errorf("%s: cannot empty %q before command %q: %w", cmd.At, name, cmd.Name, err)
+		}
+	}
+	w.dirty, w.digests = true, nil
+	w.emit(report.Event{Kind: "progress", Name: cmd.Name, Text: "running"})
+	rec, err := w.Commands.Run(ctx, cmd, digest, w.view, func(line string) {
+		w.emit(report.Event{Kind: "output", Name: cmd.Name, Text: line})
+	})
+	if err != nil {
+		return err
+	}
+	w.learnMade(cmd, rec)
+	if w.Planning {
+		for _, name := range cmd.Creates {
+			if _, ok := w.made[name]; ok {
+				w.made[name] = unknown
+			}
+		}
+	}
+	for _, name := range cmd.Creates {
+		w.writes[name] = true
+	}
+	w.run.changed[string(cmd.ID())] = true
+	w.record(report.Change{Op: string(plan.OpRun), Name: cmd.Name, Why: d.Why, At: cmd.At.String()})
+	return nil
+}
+
+// commandDigest covers the command's definition and every declared file that it
+// mentions.
+func (w *work) commandDigest(cmd *plan.Command) (string, error) {
+	def, err := json.Marshal(struct {
+		Exec    plan.Exec
+		Stdin   []byte
+		Creates []string
+	}{cmd.Exec, cmd.Stdin, cmd.Creates})
+	if err != nil {
+		return "", err
+	}
+	texts := append(execTexts(cmd.Exec), string(cmd.Stdin))
+	// What a command makes is its effect, not an input of its own.
+	own := map[string]bool{}
+	for _, name := range cmd.Creates {
+		own[name] = true
+	}
+	inputs, err := w.digester().Inputs(texts, cmd.Uses, own)
+	if err != nil {
+		return "", fmt.Errorf("%s: command %q: %w", cmd.At, cmd.Name, err)
+	}
+	return apply.Digest(def, inputs), nil
+}
+
+func execTexts(x plan.Exec) []string {
+	texts := append([]string{x.Dir}, x.Argv...)
+	return append(texts, x.Env...)
+}
+
+// digester is made once, and anew after a command may have changed what is
+// copied.
+func (w *work) digester() *apply.Digester {
+	if w.digests == nil {
+		w.digests = apply.NewDigester(w.Settings.Root, w.cmp, w.made)
+	}
+	return w.digests
+}

@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"instar/runtime/apply"
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/service"
+	"instar/runtime/state"
+)
+
+// run is one processing of an instance, over all its rounds.
+type run struct {
+	*Engine
+	view   *apply.View
+	report *report.Report
+	// By what was done to them: IDs of resources, services and runs.
+	changed, removed, restarted map[string]bool
+	// did counts the effects of the current round.
+	did int
+	// writes holds the paths that the current round changed.
+	writes map[string]bool
+	specs  []service.Spec
+}
+
+// Converge processes the instance once: it evaluates, compares and performs
+// until nothing is left to do or a value is still missing, then checks the
+// promises. The caller holds the instance's lock. The report is never nil; with
+// an error it says what had been done before it.
+func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
+	start := e.now()
+	r := e.begin()
+	err := r.rounds(ctx)
+	if err != nil {
+		r.report.Summary.Failed++
+		r.report.Error = report.ErrorOf(err, e.Mask.String)
+	}
+	r.report.Duration = e.now().Sub(start)
+	e.emit(report.Event{Kind: "done", Report: r.report})
+	return r.report, err
+}
+
+func (e *Engine) begin() *run {
+	return &run{
+		Engine:  e,
+		changed: map[string]bool{}, removed: map[string]bool{}, restarted: map[string]bool{},
+		report: &report.Report{
+			FormatVersion: report.FormatVersion,
+			Instance:      e.Name,
+			Changes:       []report.Change{},
+			Published:     map[string]any{},
+		},
+	}
+}
+
+func (r *run) rounds(ctx context.Context) error {
+	for round := 1; ; round++ {
+		p, err := r.round(ctx)
+		if err != nil {
+			return err
+		}
+		again := r.did > 0 && (!p.Complete() || r.wroteObserved(p))
+		if !again {
+			return r.finish(ctx, p)
+		}
+		if round == maxRounds {
+			return fmt.Errorf("the profile still changes what it observes after %d rounds (%s)", maxRounds, p.Observed)
+		}
+	}
+}
+
+// wroteObserved reports whether the round changed a file that the profile had
+// observed: then what it was told is no longer so.
+func (r *run) wroteObserved(p *plan.Plan) bool {
+	for _, name := range p.Observed {
+		if r.writes[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// round evaluates the profile once and makes the machine match.
+func (r *run) round(ctx context.Context) (*plan.Plan, error) {
+	r.did, r.writes = 0, map[string]bool{}
+	st, err := r.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	disk, err := r.Disk.Peek()
+	if err != nil {
+		return nil, err
+	}
+	r.view = apply.NewView(r.Settings.Root, disk)
+	r.Mask.Add(st.Secrets...)
+	p, err := r.Evaluate(ctx, st, r.view)
+	if err != nil {
+		return nil, r.evaluationFailed(ctx, st, err)
+	}
+	r.learn(p)
+	cmp, err := apply.Compare(p, st.Owned, r.view)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{run: r, plan: p, cmp: cmp, state: st}
+	if err := w.all(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// evaluationFailed stops a stopped instance although its profile is broken.
+func (r *run) evaluationFailed(ctx context.Context, st *state.State, cause error) error {
+	if r.Manager == nil || r.requested(st) != state.Stopped {
+		return cause
+	}
+	if err := r.stopAll(ctx); err != nil {
+		return fmt.Errorf("%w; and the services could not be stopped: %w", cause, err)
+	}
+	return cause
+}
+
+func (r *run) stopAll(ctx context.Context) error {
+	have, err := r.Manager.Observe(ctx, r.Name)
+	if err != nil {
+		return err
+	}
+	return r.applyServices(ctx, service.Reconcile(nil, have, false))
+}
+
+func (r *run) requested(st *state.State) string {
+	if r.Requested != "" {
+		return r.Requested
+	}
+	return st.Requested
+}
+
+// learn takes from a plan what must be masked, and what it printed.
+func (r *run) learn(p *plan.Plan) {
+	r.Mask.Add(p.Secrets...)
+	if r.Planning {
+		for _, v := range p.Values {
+			switch {
+			case !v.New:
+			case v.Kind == "port":
+				r.Mask.ReplaceWord(v.Text, chosen)
+			default:
+				r.Mask.Replace(v.Text, chosen)
+			}
+		}
+	}
+	for _, line := range p.Prints {
+		r.emit(report.Event{Kind: "print", Name: line.At.String(), Text: r.Mask.String(line.Text)})
+	}
+}
+
+// same reports whether two states would be saved as the same.
+func same(a, b *state.State) bool { return reflect.DeepEqual(a, b) }
+
+// finish checks what the complete plan promises and folds the report.
+func (r *run) finish(ctx context.Context, p *plan.Plan) error {
+	r.report.Complete = p.Complete()
+	r.report.Published = r.published(p)
+	if p.Pending != nil {
+		why := r.Mask.String(p.Pending.At.String() + ": " + p.Pending.Why)
+		r.report.Pending = &why
+	}
+	r.count(p)
+	if !p.Complete() || r.Manager == nil || r.Planning {
+		return nil
+	}
+	return r.check(ctx, p)
+}
+
+// count fills the summary: what nothing was done to is ok.
+func (r *run) count(p *plan.Plan) {
+	s := &r.report.Summary
+	s.Changed, s.Removed, s.Restarted = len(r.changed), len(r.removed), len(r.restarted)
+	for _, res := range p.Resources {
+		dir, _ := res.(*plan.Dir)
+		if r.changed[string(res.ID())] || dir != nil && dir.Implicit {
+			continue
+		}
+		s.OK++
+	}
+	for _, spec := range r.specs {
+		if id := serviceID(spec.Name); !r.changed[id] && !r.restarted[id] {
+			s.OK++
+		}
+	}
+}

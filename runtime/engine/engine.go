@@ -1,0 +1,96 @@
+// Package engine converges one instance: a profile is evaluated into a plan,
+// the plan is compared with the machine, edits are performed, services
+// reconciled, promises checked, and a report written.
+//
+// There is one engine. What `plan`, `apply`, `up` and the node do differs only
+// in the values they give it: the file system (the real root, or an overlay of
+// it in memory), the service manager (the machine's, or one that only
+// records), the store of the state, and who runs commands. The invariant: up to
+// the claim, which is saved before the first edit, nothing on the machine has
+// changed.
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/afero"
+
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/secret"
+	"instar/runtime/service"
+	"instar/runtime/state"
+)
+
+// Evaluator turns an instance's profile into a plan. It changes nothing; what
+// it sees of the root it sees through the view.
+type Evaluator func(context.Context, *state.State, plan.View) (*plan.Plan, error)
+
+// Store is where an instance's state is kept while it converges.
+type Store interface {
+	Load() (*state.State, error)
+	Save(*state.State) error
+}
+
+// Disk gives the engine its root.
+type Disk interface {
+	// Peek returns the root for reading; when it does not exist, an empty one.
+	Peek() (afero.Fs, error)
+	// Open returns the root for writing, and creates it when it is missing.
+	// made reports whether it did.
+	Open() (disk afero.Fs, made bool, err error)
+}
+
+// Engine is one instance and everything that is needed to converge it.
+type Engine struct {
+	Name     string
+	Settings state.Settings // remembered once evaluation has succeeded
+	// Requested replaces the remembered state when it is not "".
+	Requested string
+	Identity  plan.Identity // the instance's user; Home is the root
+
+	Disk     Disk
+	Store    Store
+	Evaluate Evaluator
+	Commands Commands
+	// Manager runs the services; nil leaves them alone, and their promises
+	// unchecked.
+	Manager service.Manager
+	// Promises checks the plan's promises for up to the given time; nil does
+	// not check any.
+	Promises func(ctx context.Context, promises []plan.Promise, mask *secret.Masker, wait time.Duration, progress func(report.Promise)) []report.Promise
+	// Wait bounds how long runs and promises are waited for.
+	Wait time.Duration
+
+	// Planning is set when nothing is real: values chosen are shown as such, and
+	// files that a command would make count as unknown.
+	Planning bool
+	// Reveal has published values shown with their secrets.
+	Reveal bool
+	// Diffs has changes of texts carry a unified diff.
+	Diffs bool
+	Sink  report.Sink
+	Now   func() time.Time
+
+	// Mask learns what must be masked, as soon as it is known.
+	Mask *secret.Masker
+}
+
+// maxRounds bounds how often one processing evaluates the profile.
+const maxRounds = 10
+
+func (e *Engine) emit(ev report.Event) {
+	if e.Sink == nil {
+		return
+	}
+	ev.Time = e.now()
+	e.Sink(ev)
+}
+
+func (e *Engine) now() time.Time {
+	if e.Now != nil {
+		return e.Now()
+	}
+	return time.Now()
+}

@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aymanbagabas/go-udiff"
+
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/secret"
+	"instar/runtime/service"
+	"instar/runtime/state"
+)
+
+// chosen is shown for a value that the apply will choose.
+const chosen = secret.ChosenAtApply
+
+// UnkeptError says which promises do not hold and which runs did not succeed
+// in the time they had. What was applied stays.
+type UnkeptError struct {
+	Promises []report.Promise
+	Runs     []report.Service
+}
+
+func (e *UnkeptError) Error() string {
+	if len(e.Runs) > 0 {
+		r := e.Runs[0]
+		return fmt.Sprintf("run %q has not succeeded: %s%s", r.Name, r.Message, more(len(e.Runs)+len(e.Promises)-1))
+	}
+	p := e.Promises[0]
+	return fmt.Sprintf("promise %q does not hold: %s%s", p.Name, p.Message, more(len(e.Promises)-1))
+}
+
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (and %d more)", n)
+}
+
+// check waits for the runs and the promises of a started instance.
+func (r *run) check(ctx context.Context, p *plan.Plan) error {
+	st, err := r.Store.Load()
+	if err != nil {
+		return err
+	}
+	if r.requested(st) != state.Started {
+		return nil
+	}
+	deadline := r.now().Add(r.Wait)
+	unkept := &UnkeptError{}
+	if unkept.Runs, err = r.waitRuns(ctx, deadline); err != nil {
+		return err
+	}
+	r.report.Runs = unkept.Runs
+	if r.Promises != nil && len(p.Promises) > 0 {
+		r.report.Promises = r.Promises(ctx, p.Promises, r.Mask, max(0, deadline.Sub(r.now())), func(pr report.Promise) {
+			r.emit(report.Event{Kind: "promise", Name: pr.Name, Promise: &pr})
+		})
+	}
+	for _, pr := range r.report.Promises {
+		if !pr.OK {
+			unkept.Promises = append(unkept.Promises, pr)
+		}
+	}
+	failed := len(unkept.Promises) + len(unkept.Runs)
+	if failed == 0 {
+		return ctx.Err()
+	}
+	r.report.Summary.Failed += failed - 1 // the caller counts one for the error
+	return unkept
+}
+
+// pollRuns is how often runs are looked at while they are waited for.
+const pollRuns = 50 * time.Millisecond
+
+// waitRuns waits until every run has succeeded, and returns those that have not
+// by the deadline.
+func (r *run) waitRuns(ctx context.Context, deadline time.Time) ([]report.Service, error) {
+	wanted := map[string]bool{}
+	for _, s := range r.specs {
+		if s.Run {
+			wanted[s.Name] = true
+		}
+	}
+	for {
+		if len(wanted) == 0 {
+			return nil, nil
+		}
+		have, err := r.Manager.Observe(ctx, r.Name)
+		if err != nil {
+			return nil, err
+		}
+		var left []report.Service
+		for _, name := range plan.SortedKeys(wanted) {
+			if st := have[name]; st.Status != service.Done {
+				left = append(left, ServiceReport(st, name))
+			}
+		}
+		if len(left) == 0 || !r.now().Before(deadline) {
+			return left, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pollRuns):
+		}
+	}
+}
+
+// ServiceReport is what reports say of one service or run.
+func ServiceReport(st service.State, name string) report.Service {
+	s := report.Service{Name: name, Status: string(st.Status), PID: st.PID, Restarts: st.Restarts, Message: st.Message}
+	if s.Status == "" {
+		s.Status = string(service.Stopped)
+	}
+	if !st.Since.IsZero() {
+		since := st.Since.UTC()
+		s.Since = &since
+	}
+	if s.Message == "" {
+		s.Message = s.Status
+	}
+	return s
+}
+
+// published is what the profile publishes, as it may be shown.
+func (r *run) published(p *plan.Plan) map[string]any {
+	out := map[string]any{}
+	for k, v := range p.Published {
+		if r.Reveal {
+			out[k] = v
+			continue
+		}
+		out[k] = r.Mask.Walk(v)
+	}
+	return out
+}
+
+// maxDiff bounds the texts that are compared line by line, in bytes.
+const maxDiff = 1 << 20
+
+// diff is the unified diff of a file that is about to be written; "" when it is
+// no text. The caller masks it.
+func (w *work) diff(e plan.Edit) string {
+	var old []byte
+	if info, ok, err := plan.Lookup(w.view, e.Path); err == nil && ok && info.Kind == plan.KindFile && info.Size <= maxDiff {
+		if old, err = w.view.ReadFile(e.Path); err != nil {
+			return ""
+		}
+	}
+	if len(e.Data) > maxDiff || !isText(old) || !isText(e.Data) {
+		return ""
+	}
+	return udiff.Unified("a/"+e.Path, "b/"+e.Path, string(old), string(e.Data))
+}
+
+func isText(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }

@@ -1,0 +1,364 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"instar/runtime/apply"
+	"instar/runtime/fsys"
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/service"
+	"instar/runtime/state"
+)
+
+// Folders whose executables are services and runs by that alone. etc/service is
+// SlapOS's habit.
+var dropInFolders = []struct {
+	path string
+	run  bool
+}{
+	{"etc/services", false},
+	{"etc/service", false},
+	{"etc/run", true},
+}
+
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@-]{0,60}$`)
+
+// serviceUmask is the umask of every process of an instance.
+const serviceUmask = 0o027
+
+// DropInError is a file in a folder of services or runs that cannot be one.
+type DropInError struct {
+	Path, Why, Remedy string
+}
+
+func (e *DropInError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.Why) }
+
+// Hint says what to do about it.
+func (e *DropInError) Hint() string { return e.Remedy }
+
+// services brings the manager's services in line with the plan and with what
+// stands in the drop-in folders.
+func (w *work) services(ctx context.Context) error {
+	specs, err := w.allSpecs()
+	if err != nil {
+		return err
+	}
+	if err := service.Validate(specs); err != nil {
+		return err
+	}
+	w.specs = specs
+	if w.Manager == nil {
+		return nil
+	}
+	have, err := w.Manager.Observe(ctx, w.Name)
+	if err != nil {
+		return fmt.Errorf("cannot observe the services: %w", err)
+	}
+	changes := service.Reconcile(specs, have, w.requested(w.state) == state.Started)
+	if !w.plan.Complete() {
+		changes = withoutUnload(changes)
+	}
+	return w.applyServices(ctx, changes)
+}
+
+// withoutUnload leaves alone what an incomplete plan does not mention.
+func withoutUnload(changes []service.Change) []service.Change {
+	var kept []service.Change
+	for _, c := range changes {
+		if c.Op != service.Unload {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+func (r *run) applyServices(ctx context.Context, changes []service.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	if err := r.Manager.Apply(ctx, r.Name, changes); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		switch id := serviceID(c.Name); c.Op {
+		case service.Update:
+			continue
+		case service.Unload:
+			r.removed[id] = true
+		case service.Restart:
+			r.restarted[id] = true
+		default:
+			r.changed[id] = true
+		}
+		r.record(report.Change{Op: string(c.Op), Name: c.Name, Why: c.Why, At: c.At.String()})
+	}
+	return nil
+}
+
+func serviceID(name string) string { return "service:" + name }
+
+// allSpecs returns what must run: declared services and runs, then drop-ins.
+func (w *work) allSpecs() ([]service.Spec, error) {
+	var specs []service.Spec
+	names := map[string]bool{}
+	for _, s := range w.plan.Services {
+		spec, err := w.serviceSpec(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: service %q: %w", s.At, s.Name, err)
+		}
+		names[s.Script] = true
+		specs = append(specs, spec)
+	}
+	for _, r := range w.plan.Runs {
+		spec, err := w.runSpec(r)
+		if err != nil {
+			return nil, fmt.Errorf("%s: run %q: %w", r.At, r.Name, err)
+		}
+		names[r.Script] = true
+		specs = append(specs, spec)
+	}
+	dropIns, err := w.dropIns(names)
+	if err != nil {
+		return nil, err
+	}
+	return append(specs, dropIns...), unique(append(specs, dropIns...))
+}
+
+// unique refuses one name in two folders.
+func unique(specs []service.Spec) error {
+	seen := map[string]service.Spec{}
+	for _, s := range specs {
+		if first, ok := seen[s.Name]; ok {
+			return &DropInError{
+				Path:   s.Argv[0],
+				Why:    fmt.Sprintf("%q is also %s", s.Name, first.Argv[0]),
+				Remedy: "a service and a run cannot share a name: rename one of them",
+			}
+		}
+		seen[s.Name] = s
+	}
+	return nil
+}
+
+// identify fills the fields that all programs of the instance share.
+func (w *work) identify(name string, x plan.Exec, at plan.Pos) service.Spec {
+	return service.Spec{
+		Instance: w.Name, Name: name, At: at,
+		Argv: x.Argv, Dir: x.Dir, Identity: x.Identity, Umask: serviceUmask,
+		Env:     x.Identity.Environ(),
+		Restart: "always", StopSignal: "TERM", StopTimeout: 60 * time.Second,
+	}
+}
+
+func (w *work) serviceSpec(s plan.Service) (service.Spec, error) {
+	spec := w.identify(s.Name, s.Exec, s.At)
+	if s.OwnUser {
+		spec.Env = append(spec.Env, s.Exec.Env...)
+	} else {
+		spec.Argv = []string{filepath.Join(w.Settings.Root, s.Script)}
+		spec.Dir = w.Settings.Root
+	}
+	spec.Restart, spec.After = s.Restart, s.After
+	spec.ReloadArgv, spec.ReloadSig = s.Reload, s.ReloadSig
+	spec.StopSignal, spec.StopTimeout = s.StopSignal, s.StopTimeout
+	spec.Limits = s.Limits
+	// What only the files of reload_on lead to is for the reload too.
+	except, err := w.digester().Listed(s.ReloadOn)
+	if err != nil {
+		return spec, err
+	}
+	if len(s.ReloadOn) > 0 {
+		spec.ReloadInputs, err = w.digester().Inputs(nil, s.ReloadOn, nil)
+		if err != nil {
+			return spec, err
+		}
+		spec.ReloadDigest = apply.Digest(nil, spec.ReloadInputs)
+	}
+	return spec, w.digestSpec(&spec, s.Exec, s.Uses, except)
+}
+
+func (w *work) runSpec(r plan.Run) (service.Spec, error) {
+	spec := w.identify(r.Name, r.Exec, r.At)
+	spec.Run, spec.Restart, spec.After = true, "on-failure", r.After
+	if r.Exec.Identity.UID == w.Identity.UID {
+		spec.Argv = []string{filepath.Join(w.Settings.Root, r.Script)}
+		spec.Dir = w.Settings.Root
+	} else {
+		spec.Env = append(spec.Env, r.Exec.Env...)
+	}
+	return spec, w.digestSpec(&spec, r.Exec, r.Uses, nil)
+}
+
+// digestSpec computes what the program is started with: its definition, and all
+// declared files that it depends on but those in except.
+func (w *work) digestSpec(spec *service.Spec, x plan.Exec, uses []string, except map[string]bool) error {
+	def, err := json.Marshal(struct {
+		Argv, Env []string
+		Dir       string
+		Identity  plan.Identity
+		Limits    plan.Limits
+		Declared  plan.Exec
+	}{spec.Argv, spec.Env, spec.Dir, spec.Identity, spec.Limits, x})
+	if err != nil {
+		return err
+	}
+	texts := append(execTexts(x), spec.Argv...)
+	spec.Inputs, err = w.digester().Inputs(texts, uses, except)
+	if err != nil {
+		return err
+	}
+	spec.Digest = apply.Digest(def, spec.Inputs)
+	return nil
+}
+
+// dropIns returns the programs that stand in the drop-in folders without being
+// declared by service or run.
+func (w *work) dropIns(declared map[string]bool) ([]service.Spec, error) {
+	var specs []service.Spec
+	for _, folder := range dropInFolders {
+		info, ok, err := plan.Lookup(w.view, folder.path)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		if err := w.safeFolder(folder.path, info); err != nil {
+			return nil, err
+		}
+		names, err := w.view.ReadDir(folder.path)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			script := folder.path + "/" + name
+			if declared[script] || w.leaving(script) {
+				continue
+			}
+			spec, err := w.dropIn(script, name, folder.run)
+			if err != nil {
+				return nil, err
+			}
+			specs = append(specs, spec)
+		}
+	}
+	return specs, nil
+}
+
+// leaving reports whether a script is one that this apply will remove, or an
+// unfinished file of instar's own.
+func (w *work) leaving(script string) bool {
+	if fsys.IsTemp(script) {
+		return true
+	}
+	rec, owned := w.state.Owned[script]
+	if !owned || rec.Once || rec.Foreign || !w.plan.Complete() {
+		return false
+	}
+	_, declared := w.cmp.Declared[script]
+	_, created := w.cmp.Created[script]
+	return !declared && !created
+}
+
+// safeFolder refuses a folder in which others than root and the instance's user
+// could put programs.
+func (w *work) safeFolder(name string, info plan.Info) error {
+	path := filepath.Join(w.Settings.Root, name)
+	if info.Kind != plan.KindDir {
+		return &DropInError{path, "is not a folder", "it is the folder of the instance's programs"}
+	}
+	if info.Mode&0o022 != 0 {
+		return &DropInError{path, fmt.Sprintf("has mode %04o: others could put programs there", info.Mode),
+			"let only its owner write it: chmod go-w " + path}
+	}
+	if info.UID > 0 && w.Identity.UID >= 0 && info.UID != w.Identity.UID {
+		return &DropInError{path, fmt.Sprintf("is owned by user %d: others could put programs there", info.UID),
+			"it must be owned by root or by the instance's user"}
+	}
+	return nil
+}
+
+func (w *work) dropIn(script, name string, isRun bool) (service.Spec, error) {
+	path := filepath.Join(w.Settings.Root, script)
+	if !serviceName.MatchString(name) {
+		return service.Spec{}, &DropInError{path, "its name is none for a service or run",
+			"names match [A-Za-z0-9][A-Za-z0-9_.@-]{0,60}"}
+	}
+	at := plan.Pos{File: script}
+	if d, ok := w.cmp.Declared[script]; ok {
+		at = d.Resource.Declared()
+	}
+	spec := w.identify(name, plan.Exec{Argv: []string{path}, Dir: w.Settings.Root, Identity: w.Identity}, at)
+	spec.Run = isRun
+	if isRun {
+		spec.Restart = "on-failure"
+	}
+	info, err := w.view.Lstat(script)
+	if err != nil {
+		return spec, err
+	}
+	own, err := w.ownDigest(script, info)
+	if err != nil {
+		return spec, err
+	}
+	if err := w.executable(script, info); err != nil {
+		return spec, err
+	}
+	if err := w.digestSpec(&spec, plan.Exec{Argv: spec.Argv, Dir: spec.Dir}, nil, nil); err != nil {
+		return spec, err
+	}
+	spec.Inputs[script] = own
+	spec.Digest = apply.Digest([]byte(spec.Digest), spec.Inputs)
+	return spec, nil
+}
+
+// executable refuses what stands in a drop-in folder and cannot be started: it
+// would silently never be.
+func (w *work) executable(script string, info plan.Info) error {
+	shown := filepath.Join(w.Settings.Root, script)
+	if info.Kind == plan.KindLink {
+		to, err := w.view.Readlink(script)
+		if err != nil {
+			return err
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(shown), to)
+		}
+		shown += " (a link to " + to + ")"
+		info, err = w.view.Stat(to)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &DropInError{shown, "leads nowhere", "make what it leads to, or remove the link"}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case info.Kind == plan.KindFile && info.Mode&0o111 == 0:
+		return &DropInError{shown, "is not executable", "make it executable (mode 0750), or move it elsewhere"}
+	case info.Kind != plan.KindFile && info.Kind != plan.KindLink:
+		return &DropInError{shown, "is a " + string(info.Kind), "only executables and links to them may stand here"}
+	}
+	return nil
+}
+
+// ownDigest is the digest of a drop-in: its bytes, or its link's text.
+func (w *work) ownDigest(script string, info plan.Info) (string, error) {
+	switch info.Kind {
+	case plan.KindFile:
+		data, err := w.view.ReadFile(script)
+		return apply.Hash(data), err
+	case plan.KindLink:
+		text, err := w.view.Readlink(script)
+		return apply.Hash([]byte(text)), err
+	}
+	return "", nil
+}

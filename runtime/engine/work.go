@@ -1,0 +1,314 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/afero"
+
+	"instar/runtime/apply"
+	"instar/runtime/fsys"
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/state"
+)
+
+// work is one round's plan being performed.
+type work struct {
+	*run
+	plan  *plan.Plan
+	cmp   *apply.Comparison
+	state *state.State
+	disk  afero.Fs // nil until the root is opened for writing
+	// made holds the hashes of files that commands made.
+	made    map[string]string
+	digests *apply.Digester
+	// dirty is set once a command has run: from then on what was compared may no
+	// longer be so.
+	dirty   bool
+	changed map[string]bool // paths edited in this round
+	rooted  bool            // this apply creates the root
+}
+
+// all claims, performs, reconciles, removes and settles.
+func (w *work) all(ctx context.Context) error {
+	w.changed = map[string]bool{}
+	if err := w.loadMade(ctx); err != nil {
+		return err
+	}
+	for _, text := range w.cmp.Warnings {
+		w.warn(text)
+	}
+	if err := w.claim(); err != nil {
+		return err
+	}
+	if err := w.perform(ctx); err != nil {
+		return err
+	}
+	if err := w.services(ctx); err != nil {
+		return err
+	}
+	kept, err := w.remove()
+	if err != nil {
+		return err
+	}
+	return w.settle(kept)
+}
+
+func (w *work) warn(text string) {
+	text = w.Mask.String(text)
+	w.report.Warnings = append(w.report.Warnings, text)
+	w.emit(report.Event{Kind: "warning", Text: text})
+}
+
+// claim saves, before anything is changed, what this apply may come to own and
+// the values that it chose.
+func (w *work) claim() error {
+	owned, err := w.cmp.Claims(w.state.Owned)
+	if err != nil {
+		return err
+	}
+	next := w.remembered()
+	next.Owned = owned
+	if w.rooted, err = w.rootMissing(); err != nil {
+		return err
+	}
+	if w.rooted {
+		owned = cloned(owned)
+		owned["."] = state.Owned{Kind: plan.KindDir, Mode: rootMode, UID: w.Identity.UID, GID: w.Identity.GID,
+			Claim: &state.Claim{Was: "nothing"}}
+		next.Owned = owned
+	}
+	return w.save(next)
+}
+
+// rootMode is the mode of a root that instar creates.
+const rootMode = 0o750
+
+func cloned[V any](m map[string]V) map[string]V {
+	c := make(map[string]V, len(m)+1)
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+// remembered is the state with what a successful evaluation adds to it:
+// settings, values, and what must be masked.
+func (w *work) remembered() *state.State {
+	next := *w.state
+	next.Settings = w.Settings
+	next.Requested = w.requested(w.state)
+	next.Values = cloned(w.state.Values)
+	for name, v := range w.plan.Values {
+		v.New = false
+		next.Values[name] = v
+	}
+	next.Secrets = w.plan.Secrets
+	return &next
+}
+
+// save writes the state when it differs from what was loaded or last saved.
+func (w *work) save(next *state.State) error {
+	if same(w.state, next) {
+		return nil
+	}
+	if err := w.Store.Save(next); err != nil {
+		return fmt.Errorf("cannot save the state: %w", err)
+	}
+	w.state = next
+	return nil
+}
+
+func (w *work) rootMissing() (bool, error) {
+	_, ok, err := plan.Lookup(w.view, ".")
+	return !ok, err
+}
+
+// open makes the root writable, and creates it when it is missing.
+func (w *work) open() error {
+	if w.disk != nil {
+		return nil
+	}
+	disk, err := w.Disk.Open()
+	if err != nil {
+		return err
+	}
+	w.disk = disk
+	w.view.On(disk)
+	w.leftovers()
+	return nil
+}
+
+// leftovers removes the temporary files of an apply that was interrupted.
+func (w *work) leftovers() {
+	for name, rec := range w.state.Owned {
+		if rec.Claim != nil && name != "." {
+			_ = w.disk.Remove(fsys.TempName(name)) // absent but for a crash at the wrong moment
+		}
+	}
+}
+
+// perform does, in the order of declaration, what the resources need.
+func (w *work) perform(ctx context.Context) error {
+	if w.rooted {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
+	for _, step := range w.cmp.Steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if cmd, ok := step.Resource.(*plan.Command); ok {
+			if err := w.command(ctx, cmd); err != nil {
+				return err
+			}
+			continue
+		}
+		if w.dirty {
+			again, err := w.cmp.Again(step.Resource)
+			if err != nil {
+				return err
+			}
+			step = again
+		}
+		if err := w.step(step); err != nil {
+			return err
+		}
+	}
+	return w.sync()
+}
+
+// sync makes what was written durable before the state says that it is there.
+func (w *work) sync() error {
+	if w.disk == nil || len(w.changed) == 0 {
+		return nil
+	}
+	return fsys.SyncFS(w.disk)
+}
+
+func (w *work) step(step apply.Step) error {
+	for _, e := range step.Edits {
+		if err := w.open(); err != nil {
+			return err
+		}
+		if err := w.edit(e); err != nil {
+			return err
+		}
+	}
+	if len(step.Edits) > 0 {
+		w.run.changed[string(step.Resource.ID())] = true
+	}
+	return nil
+}
+
+func (w *work) edit(e plan.Edit) error {
+	change := report.Change{Op: string(e.Op), Path: e.Path, Why: e.Why, At: e.At.String()}
+	if w.Diffs && e.Op == plan.OpWrite {
+		change.Diff = w.diff(e)
+	}
+	if err := apply.Do(w.disk, w.view, e); err != nil {
+		return explain(err, w.Settings.Root)
+	}
+	w.changed[e.Path], w.writes[e.Path] = true, true
+	w.record(change)
+	return nil
+}
+
+// record tells of a change that was made.
+func (r *run) record(c report.Change) {
+	c.Why, c.Diff = r.Mask.String(c.Why), r.Mask.String(c.Diff)
+	r.did++
+	r.report.Changes = append(r.report.Changes, c)
+	r.emit(report.Event{Kind: "change", Change: &c})
+}
+
+// remove takes away what is no longer declared, and returns the records that
+// stay. Nothing goes, and nil is returned, while the plan is incomplete.
+func (w *work) remove() (map[string]state.Owned, error) {
+	if !w.plan.Complete() {
+		return nil, nil
+	}
+	edits, kept, warnings, err := w.cmp.Obsolete(w.state.Owned)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range warnings {
+		w.warn(text)
+	}
+	for _, e := range edits {
+		if err := w.open(); err != nil {
+			return nil, err
+		}
+		if err := w.edit(e); err != nil {
+			return nil, err
+		}
+		w.removed["path:"+e.Path] = true
+	}
+	return kept, w.sync()
+}
+
+// settle saves what is now the case.
+func (w *work) settle(kept map[string]state.Owned) error {
+	next := w.remembered()
+	if w.did > 0 && w.plan.Complete() {
+		next.Generation++
+		next.AppliedAt = w.now().UTC().Round(0)
+	}
+	generation := next.Generation
+	if !w.plan.Complete() {
+		generation++
+	}
+	owned, err := w.cmp.Settle(w.state.Owned, w.changed, generation, kept)
+	if err != nil {
+		return err
+	}
+	next.Owned = owned
+	next.Pending = ""
+	if w.plan.Pending != nil {
+		next.Pending = w.plan.Pending.At.String() + ": " + w.plan.Pending.Why
+	} else {
+		next.Published = w.plan.Published
+		next.Promises = w.plan.Promises
+	}
+	next.Services = w.started()
+	w.report.Generation = next.Generation
+	return w.save(next)
+}
+
+// started is what the state remembers of the services.
+func (w *work) started() map[string]state.Service {
+	m := make(map[string]state.Service, len(w.specs))
+	for _, s := range w.specs {
+		m[s.Name] = state.Service{Digest: s.Digest, ReloadDigest: s.ReloadDigest, Run: s.Run, At: s.At}
+	}
+	return m
+}
+
+// explain adds to an error of the disk what the operator can do about it.
+func explain(err error, root string) error {
+	hint := ""
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		hint = "instar must be able to write below " + root
+	case strings.Contains(err.Error(), "no space left"):
+		hint = "make room on the disk of " + root + " and apply again: what was done stays, and the rest follows"
+	case strings.Contains(err.Error(), "read-only file system"):
+		hint = root + " lies on a file system that is mounted read-only"
+	default:
+		return err
+	}
+	return &hinted{err, hint}
+}
+
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Hint() string  { return h.hint }
+func (h *hinted) Unwrap() error { return h.error }
