@@ -23,7 +23,10 @@ within() {
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < end)) || return 1
-		[[ -z ${background_pid:-} ]] || alive || return 1
+		[[ -z ${background_pid:-} ]] || alive || {
+			"$@" >/dev/null 2>&1
+			return
+		}
 		sleep 0.1
 	done
 }
@@ -92,6 +95,7 @@ interrupt() {
 # end: nothing that was started may outlive the suite, whatever went wrong.
 end() {
 	local code=$?
+	: "${checks_folder:?}" # every process uses the folder "", so to speak
 	if [[ -n ${background_pid:-} ]]; then
 		kill -KILL -- "-$background_pid" 2>/dev/null || true
 	fi
