@@ -9,6 +9,9 @@ package service
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"instar/runtime/plan"
@@ -23,7 +26,7 @@ type Spec struct {
 	Env      []string // whole environment, "K=V"; no secret ever stands here
 	Dir      string
 	Identity plan.Identity
-	Umask    int // 027
+	Umask    int // 027; managers whose children inherit it from instar do not look at it
 
 	Restart     string // "always", "on-failure", "no"; runs: until it succeeds
 	After       []string
@@ -39,6 +42,9 @@ type Spec struct {
 	// ReloadDigest covers the files of reload_on. A running process that read
 	// others is told to reload.
 	ReloadDigest string
+	// Inputs and ReloadInputs are the digests of the files that the two digests
+	// cover, by path, so that a change can be explained; they decide nothing.
+	Inputs, ReloadInputs map[string]string
 
 	At plan.Pos
 }
@@ -50,10 +56,10 @@ type Status string
 const (
 	Running    Status = "running"
 	Stopped    Status = "stopped"
-	Failed     Status = "failed"
+	Failed     Status = "failed"     // could not be started, or ended badly for good
 	Restarting Status = "restarting" // waiting for its next attempt
 	Waiting    Status = "waiting"    // for a service or run in `after`
-	Done       Status = "done"       // a run that succeeded
+	Done       Status = "done"       // of a run: it succeeded
 )
 
 // State is what a manager knows about one service.
@@ -66,8 +72,16 @@ type State struct {
 	Since        time.Time // of Status
 	Digest       string    // what it was started with; "" when not known
 	ReloadDigest string
+	Definition   string // [Spec.Definition] in force; "" when not known
+	After        []string
 	ExitCode     int    // of the last attempt, -1 when a signal ended it
 	Message      string // "exit status 3", for people
+
+	// Ended is set when the process ended by itself and is not started again:
+	// restart is "no", or it is "on-failure" and the process succeeded.
+	Ended bool
+
+	Inputs, ReloadInputs map[string]string // as in Spec; nil when not known
 }
 
 // Op is what Apply shall do with one service.
@@ -107,12 +121,15 @@ type Artifact struct {
 type Exit struct {
 	Instance, Name string
 	Code           int    // -1 when a signal ended it
-	Reason         string // "exit status 3", "signal: killed"
+	Reason         string // "exit status 3", "signal: KILL"
 	At             time.Time
 }
 
 // Manager runs services. Every call takes many at once, is idempotent, and
-// gives up when ctx ends.
+// gives up when ctx ends. After Stop a service is Stopped and not Ended, after
+// Unload it is not observed, and after any other operation it is observed with
+// the digests and the definition of the Change's Spec, unless Apply says what
+// failed.
 type Manager interface {
 	// Platform names the manager: "up", "none", "systemd".
 	Platform() string
@@ -130,3 +147,18 @@ type Manager interface {
 // Key identifies a service or run within its instance: a run and a service
 // never share a name, so it is the name.
 func Key(s Spec) string { return s.Name }
+
+// Definition returns a digest of what a manager must know about the service
+// but a running process need not be restarted for.
+func (s Spec) Definition() string {
+	text, err := json.Marshal([]any{s.Restart, s.After, s.ReloadArgv, s.ReloadSig, s.StopSignal, s.StopTimeout})
+	if err != nil {
+		panic(err) // plain texts and numbers
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// CanReload reports whether the service has a way to be told to read its files
+// again.
+func (s Spec) CanReload() bool { return len(s.ReloadArgv) > 0 || s.ReloadSig != "" }
