@@ -1,0 +1,26 @@
+package report
+
+import "time"
+
+// Status is what `status NAME` shows of an instance.
+type Status struct {
+	FormatVersion int            `json:"format_version"`
+	Instance      string         `json:"instance"`
+	State         string         `json:"state"` // "started", "stopped", "destroyed"
+	Generation    int            `json:"generation"`
+	Services      []Service      `json:"services"`
+	Runs          []Service      `json:"runs"`
+	Promises      []Promise      `json:"promises"`
+	Published     map[string]any `json:"published"`
+	Pending       *string        `json:"pending"`
+	LastBang      *Bang          `json:"last_bang"`
+	// Served says who supervises the services: "up", or "" for nobody.
+	Served string `json:"served,omitempty"`
+	Error  *Error `json:"error,omitempty"`
+}
+
+// Bang is the last alert of an instance.
+type Bang struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+}
