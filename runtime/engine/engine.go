@@ -31,6 +31,8 @@ type Evaluator func(context.Context, *state.State, plan.View) (*plan.Plan, error
 type Store interface {
 	Load() (*state.State, error)
 	Save(*state.State) error
+	// Remove forgets the instance: its state, records and logs.
+	Remove() error
 }
 
 // Disk gives the engine its root.
@@ -38,8 +40,9 @@ type Disk interface {
 	// Peek returns the root for reading; when it does not exist, an empty one.
 	Peek() (afero.Fs, error)
 	// Open returns the root for writing, and creates it when it is missing.
-	// made reports whether it did.
-	Open() (disk afero.Fs, made bool, err error)
+	Open() (afero.Fs, error)
+	// Remove removes the root folder itself, which is empty.
+	Remove() error
 }
 
 // Engine is one instance and everything that is needed to converge it.
@@ -62,6 +65,11 @@ type Engine struct {
 	Promises func(ctx context.Context, promises []plan.Promise, mask *secret.Masker, wait time.Duration, progress func(report.Promise)) []report.Promise
 	// Wait bounds how long runs and promises are waited for.
 	Wait time.Duration
+
+	// Held names services that an operator stopped: they are not started.
+	Held map[string]bool
+	// Specs is set by Converge: what runs, or would, of the last plan.
+	Specs []service.Spec
 
 	// Planning is set when nothing is real: values chosen are shown as such, and
 	// files that a command would make count as unknown.

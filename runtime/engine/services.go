@@ -54,7 +54,7 @@ func (w *work) services(ctx context.Context) error {
 	if err := service.Validate(specs); err != nil {
 		return err
 	}
-	w.specs = specs
+	w.specs, w.Specs = specs, specs
 	if w.Manager == nil {
 		return nil
 	}
@@ -63,17 +63,16 @@ func (w *work) services(ctx context.Context) error {
 		return fmt.Errorf("cannot observe the services: %w", err)
 	}
 	changes := service.Reconcile(specs, have, w.requested(w.state) == state.Started)
-	if !w.plan.Complete() {
-		changes = withoutUnload(changes)
-	}
-	return w.applyServices(ctx, changes)
+	return w.applyServices(ctx, w.allowed(changes))
 }
 
-// withoutUnload leaves alone what an incomplete plan does not mention.
-func withoutUnload(changes []service.Change) []service.Change {
+// allowed leaves alone what an incomplete plan does not mention, and what an
+// operator stopped.
+func (w *work) allowed(changes []service.Change) []service.Change {
 	var kept []service.Change
 	for _, c := range changes {
-		if c.Op != service.Unload {
+		unload := c.Op == service.Unload && !w.plan.Complete()
+		if !unload && !(c.Op == service.Start && w.Held[c.Name]) {
 			kept = append(kept, c)
 		}
 	}

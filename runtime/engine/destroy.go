@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"instar/runtime/apply"
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/service"
+	"instar/runtime/state"
+)
+
+// Destroy stops the instance's services, then removes what an apply created and
+// nobody changed since. What was made once stays, and the state with it, unless
+// purge is set: then all goes that an apply created, with whatever lies in it.
+// A root folder, or anything in it, that was there before instar is never
+// removed. A destruction that was interrupted is continued by the next one.
+func (e *Engine) Destroy(ctx context.Context, purge bool) (*report.Report, error) {
+	start := e.now()
+	r := e.begin()
+	err := r.destroy(ctx, purge)
+	if err != nil {
+		r.report.Summary.Failed++
+		r.report.Error = report.ErrorOf(err, e.Mask.String)
+	}
+	r.report.Complete = err == nil
+	r.report.Summary.Changed, r.report.Summary.Removed = len(r.changed), len(r.removed)
+	r.report.Duration = e.now().Sub(start)
+	e.emit(report.Event{Kind: "done", Report: r.report})
+	return r.report, err
+}
+
+func (r *run) destroy(ctx context.Context, purge bool) error {
+	st, err := r.Store.Load()
+	if err != nil {
+		return err
+	}
+	r.Mask.Add(st.Secrets...)
+	disk, err := r.Disk.Peek()
+	if err != nil {
+		return err
+	}
+	r.view = apply.NewView(r.Settings.Root, disk)
+	next := *st
+	next.Requested = state.Destroyed
+	w := &work{run: r, plan: &plan.Plan{}, state: st, changed: map[string]bool{}}
+	if err := w.save(&next); err != nil {
+		return err
+	}
+	if err := r.unloadAll(ctx); err != nil {
+		return err
+	}
+	if w.cmp, err = apply.Compare(w.plan, w.state.Owned, r.view); err != nil {
+		return err
+	}
+	missing, err := w.rootMissing()
+	if err != nil {
+		return err
+	}
+	if purge {
+		return w.purge(missing)
+	}
+	return w.abandon(missing)
+}
+
+// unloadAll stops every service and has the manager forget it.
+func (r *run) unloadAll(ctx context.Context) error {
+	if r.Manager == nil {
+		return nil
+	}
+	have, err := r.Manager.Observe(ctx, r.Name)
+	if err != nil {
+		return fmt.Errorf("cannot observe the services: %w", err)
+	}
+	return r.applyServices(ctx, service.Reconcile(nil, have, false))
+}
+
+// abandon removes what is owned and unchanged, and remembers what stays.
+func (w *work) abandon(missing bool) error {
+	kept := map[string]state.Owned{}
+	if !missing {
+		var err error
+		if kept, err = w.remove(); err != nil {
+			return err
+		}
+	}
+	root, made := w.state.Owned["."]
+	if made && !missing && !w.removeRoot() {
+		kept["."] = root
+	}
+	next := *w.state
+	next.Owned = kept
+	next.Services, next.Published, next.Promises, next.Pending = nil, nil, nil, ""
+	return w.save(&next)
+}
+
+// removeRoot removes the root when instar made it and it is empty.
+func (w *work) removeRoot() bool {
+	names, err := w.view.ReadDir(".")
+	return err == nil && len(names) == 0 && w.Disk.Remove() == nil
+}
+
+// purge removes all that an apply created, and then the state.
+func (w *work) purge(missing bool) error {
+	if !missing {
+		if err := w.purgeRoot(); err != nil {
+			return err
+		}
+	}
+	return w.Store.Remove()
+}
+
+func (w *work) purgeRoot() error {
+	if err := w.open(); err != nil {
+		return err
+	}
+	names, err := w.doomed()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := w.disk.RemoveAll(name); err != nil {
+			return explain(fmt.Errorf("cannot remove %q: %w", name, err), w.Settings.Root)
+		}
+		w.removed["path:"+name] = true
+		w.record(report.Change{Op: string(plan.OpRemove), Path: name, Why: "purged", At: w.state.Owned[name].At.String()})
+	}
+	if root, made := w.state.Owned["."]; made && !root.Foreign {
+		if err := w.Disk.Remove(); err != nil {
+			return fmt.Errorf("cannot remove the root: %w", err)
+		}
+	}
+	return nil
+}
+
+// doomed returns what a purge removes, outermost first: all that lies in a root
+// that instar made, else each thing that an apply created.
+func (w *work) doomed() ([]string, error) {
+	if root, made := w.state.Owned["."]; made && !root.Foreign {
+		return w.view.ReadDir(".")
+	}
+	var names []string
+	for _, name := range plan.SortedKeys(w.state.Owned) {
+		rec := w.state.Owned[name]
+		if rec.Foreign {
+			continue
+		}
+		if _, ok, err := plan.Lookup(w.view, name); err != nil {
+			return nil, err
+		} else if ok {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return outermost(names), nil
+}
+
+// outermost drops what lies below another name of the sorted list.
+func outermost(names []string) []string {
+	var top []string
+	for _, name := range names {
+		if n := len(top); n > 0 && below(name, top[n-1]) {
+			continue
+		}
+		top = append(top, name)
+	}
+	return top
+}
+
+func below(name, dir string) bool {
+	return len(name) > len(dir) && name[:len(dir)] == dir && name[len(dir)] == '/'
+}
