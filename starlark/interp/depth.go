@@ -6,11 +6,12 @@ import (
 	"go.starlark.net/syntax"
 )
 
-// checkDepth refuses a syntax tree deeper than limit. The parser bounds its
+// prepare refuses a syntax tree deeper than limit, and makes its repetitions
+// report where they are (see positioned). The parser bounds its
 // own recursion, but builds chains such as a+b+c, a.b.c, f()()() and elif
 // in loops, as deep as they are long, and everything after the parser is
 // recursive. So this walk isn't.
-func checkDepth(file *syntax.File, limit int) error {
+func prepare(file *syntax.File, limit int) error {
 	level := make([]syntax.Node, 0, len(file.Stmts))
 	for _, stmt := range file.Stmts {
 		level = append(level, stmt)
@@ -22,11 +23,40 @@ func checkDepth(file *syntax.File, limit int) error {
 		}
 		next = next[:0]
 		for _, node := range level {
+			if binary, ok := node.(*syntax.BinaryExpr); ok && binary.Op == syntax.STAR {
+				binary.X, binary.Y = positioned(binary.X), positioned(binary.Y)
+			}
 			next = appendChildren(next, node)
 		}
 		level, next = next, level
 	}
 	return nil
+}
+
+// positioned returns an operand of a repetition that leaves its position
+// behind. Interp.step sees the position of the instruction before the one
+// that comes next, and literals have none: without this, "x" * 1000000000
+// would be reported for whatever line came before it. The expression e[:]
+// has the value of e, and a position.
+func positioned(e syntax.Expr) syntax.Expr {
+	inner := e
+	for {
+		paren, ok := inner.(*syntax.ParenExpr)
+		if !ok {
+			break
+		}
+		inner = paren.X
+	}
+	switch x := inner.(type) {
+	case *syntax.Literal:
+		if x.Token != syntax.STRING && x.Token != syntax.BYTES {
+			return e
+		}
+	case *syntax.ListExpr, *syntax.TupleExpr:
+	default:
+		return e
+	}
+	return &syntax.SliceExpr{X: e, Lbrack: start(e)}
 }
 
 // start returns where a node begins. Unlike syntax.Start it does not

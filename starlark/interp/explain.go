@@ -256,7 +256,7 @@ func (in *Interp) resolveError(file *syntax.File, list resolve.ErrorList) *Error
 	e := &Error{Msg: list[0].Msg, Pos: PositionOf(list[0].Pos), cause: list}
 	splitHint(e)
 	if name, ok := strings.CutPrefix(e.Msg, "undefined: "); ok {
-		known := in.names(file, name)
+		known := in.candidates(file, name)
 		if local, ok := strings.CutPrefix(e.Hint, "did you mean "); ok {
 			known = append(known, strings.TrimSuffix(local, "?"))
 		}
@@ -275,9 +275,9 @@ func (in *Interp) resolveError(file *syntax.File, list resolve.ErrorList) *Error
 	return e
 }
 
-// names returns what name could have been meant to be.
-func (in *Interp) names(file *syntax.File, name string) []string {
-	known := append(starlark.Universe.Keys(), in.opts.Predeclared.Keys()...)
+// candidates returns what name could have been meant to be.
+func (in *Interp) candidates(file *syntax.File, name string) []string {
+	known := in.names.Keys()
 	if module, ok := file.Module.(*resolve.Module); ok {
 		for _, global := range module.Globals {
 			known = append(known, global.First.Name)

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -63,10 +64,11 @@ type Options struct {
 	// candidates are canonical names.
 	Suggest func(kind, name string) []string
 
-	// Position, if set, is told the position of every step before it is
-	// executed, so that whoever kills a program knows the line it had
-	// reached. Line 0 means that the file is being read and compiled. It
-	// must be fast: it costs every step about 10 ns as it is.
+	// Position, if set, is told before every step where the program is, so
+	// that whoever kills it knows the line that it had reached. The column
+	// may be that of the operand before. Line 0 means that the file is being
+	// read and compiled. It must be fast: finding the position costs every
+	// step about 10 ns as it is.
 	Position func(file string, line, col int32)
 
 	// Print receives what the program prints. The default drops it.
@@ -82,6 +84,7 @@ type Options struct {
 type Interp struct {
 	opts    Options
 	thread  *starlark.Thread
+	names   starlark.StringDict            // those of the language and opts.Predeclared
 	modules map[string]starlark.StringDict // loaded and frozen
 	loading []string                       // being loaded, the entry first
 	sources map[string][]byte              // all that was read
@@ -113,6 +116,7 @@ func New(opts Options) *Interp {
 	}
 	in := &Interp{
 		opts:    opts,
+		names:   allNames(opts.Predeclared),
 		modules: map[string]starlark.StringDict{},
 		sources: map[string][]byte{},
 	}
@@ -132,6 +136,16 @@ func New(opts Options) *Interp {
 		in.thread.SetMaxExecutionSteps(opts.MaxSteps)
 	}
 	return in
+}
+
+// allNames returns the names of the language with more above them. To the
+// interpreter they are all predeclared: it keeps no positions for uses of
+// those that it knows itself, and Interp.step needs them.
+func allNames(more starlark.StringDict) starlark.StringDict {
+	names := make(starlark.StringDict, len(starlark.Universe)+len(more))
+	maps.Copy(names, starlark.Universe)
+	maps.Copy(names, more)
+	return names
 }
 
 // Run runs a program and returns the frozen globals of its entry file.
@@ -184,7 +198,8 @@ func (in *Interp) guard(ctx context.Context, run func() error) (err error) {
 }
 
 // step is called by the interpreter once the thread's limit is reached: at
-// every step when positions are wanted.
+// every step when positions are wanted. The frame's position is still that
+// of the instruction before.
 func (in *Interp) step(thread *starlark.Thread) {
 	if thread.Steps >= in.opts.MaxSteps {
 		in.spent = true
@@ -243,7 +258,7 @@ func (in *Interp) module(name string) (starlark.StringDict, error) {
 	if err != nil {
 		return nil, err
 	}
-	globals, err := prog.Init(in.thread, in.opts.Predeclared)
+	globals, err := prog.Init(in.thread, in.names)
 	if err != nil {
 		return globals, err
 	}
@@ -266,10 +281,10 @@ func (in *Interp) compile(name string) (*starlark.Program, error) {
 	if err != nil {
 		return nil, in.syntaxError(err)
 	}
-	if err := checkDepth(file, in.opts.MaxDepth); err != nil {
+	if err := prepare(file, in.opts.MaxDepth); err != nil {
 		return nil, err
 	}
-	prog, err := starlark.FileProgram(file, in.opts.Predeclared.Has)
+	prog, err := starlark.FileProgram(file, in.names.Has)
 	if err != nil {
 		var list resolve.ErrorList
 		if errors.As(err, &list) {

@@ -76,8 +76,9 @@ func child(handlers map[string]Handler, args []string) int {
 		fmt.Fprintf(os.Stderr, "bad request of a child: %q\n", args)
 		return exitUsage
 	}
-	board, err := openBoard()
-	if err == nil {
+	err := closeInherited()
+	board, boardErr := openBoard()
+	if err = errors.Join(err, boardErr); err == nil {
 		err = confine(memory, seconds)
 	}
 	if err != nil {

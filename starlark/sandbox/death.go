@@ -52,10 +52,12 @@ func (p *process) crashed(pos interp.Position, how, stderr string) error {
 }
 
 // outOfMemory reports whether these are the last words of a Go process that
-// was refused memory.
+// was refused memory. Some places in Go's runtime do not check, and fault
+// instead; a fault in Go code would be a panic, which is told apart by its
+// words.
 func outOfMemory(stderr string) bool {
 	for _, words := range []string{
-		"out of memory", "cannot allocate memory", "cannot map pages", "failed to create new OS thread", "errno=12",
+		"out of memory", "cannot allocate memory", "cannot map pages", "failed to create new OS thread", "errno=12", "SIGSEGV: segmentation violation\nPC=",
 	} {
 		if strings.Contains(stderr, words) {
 			return true

@@ -129,7 +129,7 @@ func misbehave(_ context.Context, request []byte, c *sandbox.Child) error {
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(5)
 	case "noise":
-		for range 1 << 20 {
+		for range 20000 {
 			fmt.Fprintln(os.Stderr, "noise")
 		}
 		os.Exit(5)

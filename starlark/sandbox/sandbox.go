@@ -203,6 +203,7 @@ func environment(l Limits) []string {
 		"GOMEMLIMIT=" + strconv.FormatInt(l.Memory/10*6, 10), // collect harder well before the end
 		"GOGC=200",
 		"GOTRACEBACK=single",
+		"GODEBUG=containermaxprocs=0,updatemaxprocs=0", // neither files nor a goroutine to watch cgroups
 	}
 	if root, ok := os.LookupEnv("SystemRoot"); ok && runtime.GOOS == "windows" {
 		env = append(env, "SystemRoot="+root)
