@@ -39,7 +39,12 @@ func (d *fdDisk) admit(fd int, rel string, flag int) error {
 	if sig.shared() {
 		return errShared
 	}
-	if flag&unix.O_TRUNC == 0 || !sig.isFile() {
+	switch {
+	case flag&unix.O_TRUNC == 0:
+		return nil
+	case sig.isDir():
+		return unix.EISDIR
+	case !sig.isFile():
 		return nil
 	}
 	if flag&unix.O_ACCMODE == unix.O_RDONLY {

@@ -144,7 +144,7 @@ func openIn(at *os.Root, base string, flag int, perm uint32) (*os.File, error) {
 	const fresh = os.O_CREATE | os.O_EXCL
 	before, err := at.Lstat(base)
 	if errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0 {
-		f, err := at.OpenFile(base, flag|fresh, fileMode(perm))
+		f, err := createIn(at, base, flag|fresh, perm)
 		if flag&fresh != fresh && errors.Is(err, fs.ErrExist) {
 			return nil, errMoved
 		}
@@ -173,6 +173,23 @@ func openIn(at *os.Root, base string, flag int, perm uint32) (*os.File, error) {
 	return f, nil
 }
 
+// createIn creates a file. os.Root takes nine bits of the mode only.
+func createIn(at *os.Root, base string, flag int, perm uint32) (*os.File, error) {
+	f, err := at.OpenFile(base, flag, fs.FileMode(perm&0o777))
+	if err != nil || perm&^0o777 == 0 {
+		return f, err
+	}
+	fi, err := f.Stat()
+	if err == nil {
+		err = f.Chmod(fi.Mode() | fileMode(perm&^0o777))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // admit checks that f is what was there before and may be written, and
 // truncates it if asked to.
 func admit(at *os.Root, base string, f *os.File, before fs.FileInfo, flag int) error {
@@ -190,7 +207,12 @@ func admit(at *os.Root, base string, f *os.File, before fs.FileInfo, flag int) e
 	if sig.shared() {
 		return errShared
 	}
-	if flag&os.O_TRUNC == 0 || !sig.isFile() {
+	switch {
+	case flag&os.O_TRUNC == 0:
+		return nil
+	case sig.isDir():
+		return syscall.EISDIR
+	case !sig.isFile():
 		return nil
 	}
 	if flag&(os.O_WRONLY|os.O_RDWR) == 0 {
@@ -240,10 +262,12 @@ func (d *rootDisk) removeAll(rel string) error {
 func (d *rootDisk) rename(from, to string) error {
 	return d.in(from, func(src *os.Root, old string) error {
 		return d.in(to, func(dst *os.Root, base string) error {
-			if err := replaceable(src, old, dst, base); err != nil {
+			if done, err := replace(src, old, dst, base); done || err != nil {
 				return err
 			}
-			if a, _ := split(from); a+"/"+base == to || to == base && a == "." {
+			oldFolder, _ := split(from)
+			newFolder, _ := split(to)
+			if oldFolder == newFolder {
 				return src.Rename(old, base)
 			}
 			return d.root.Rename(from, to)
@@ -251,20 +275,21 @@ func (d *rootDisk) rename(from, to string) error {
 	})
 }
 
-// replaceable refuses what os.Rename refuses: to replace a folder.
-func replaceable(src *os.Root, old string, dst *os.Root, base string) error {
+// replace refuses what os.Rename refuses, to replace a folder, and reports
+// whether there is nothing to do since the two are the same.
+func replace(src *os.Root, old string, dst *os.Root, base string) (done bool, err error) {
 	there, err := dst.Lstat(base)
 	if err != nil || !there.IsDir() {
-		return nil
+		return false, nil
 	}
 	here, err := src.Lstat(old)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !os.SameFile(here, there) {
-		return syscall.EEXIST
+		return false, syscall.EEXIST
 	}
-	return nil
+	return true, nil
 }
 
 func (d *rootDisk) symlink(target, rel string) error {

@@ -21,6 +21,8 @@ const (
 	bitSetuid = 0o4000
 	bitSetgid = 0o2000
 	bitSticky = 0o1000
+
+	mkdirBits = 0o1777 // those that mkdir sets
 )
 
 // A Sig is what lstat says about an object, comparable with ==. While it stays

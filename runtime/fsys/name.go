@@ -14,8 +14,14 @@ type spot struct {
 	via   []string // folders that a ".." left: they must exist
 }
 
+// maxPath is Linux's limit for a name, in bytes, with the final zero.
+const maxPath = 4096
+
 // parse reads a name. It refuses one that leaves the top.
 func parse(op, name string) (spot, error) {
+	if len(name) >= maxPath {
+		return spot{}, pathError(op, name, syscall.ENAMETOOLONG)
+	}
 	if plain(name) {
 		return spot{rel: name}, nil
 	}

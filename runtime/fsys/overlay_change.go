@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Mkdir is os.Mkdir.
+// Mkdir is os.Mkdir: Linux ignores setuid and setgid here.
 func (o *Overlay) Mkdir(name string, perm fs.FileMode) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -18,7 +18,7 @@ func (o *Overlay) Mkdir(name string, perm fs.FileMode) error {
 	if p.node != nil {
 		return pathError("mkdir", name, syscall.EEXIST)
 	}
-	o.create(p, kindDir|o.masked(perm))
+	o.create(p, kindDir|o.masked(perm)&mkdirBits)
 	return nil
 }
 
@@ -150,12 +150,25 @@ func (o *Overlay) Rename(from, to string) error {
 	if err != nil {
 		return linkError("rename", from, to, err)
 	}
+	if dst.slash && src.node != nil && o.leadsToFolder(to, dst) {
+		return linkError("rename", from, to, syscall.EEXIST)
+	}
 	same := src.folder() == dst.folder() && src.name == dst.name
 	if err := renamable(src, dst, same && from != to); err != nil || same {
 		return linkError("rename", from, to, err)
 	}
 	o.move(src, dst)
 	return nil
+}
+
+// leadsToFolder reports whether a name with a slash after it is a link to a
+// folder, which os.Rename takes for that folder.
+func (o *Overlay) leadsToFolder(name string, p *point) bool {
+	if p.node == nil || !p.node.sig.isLink() || o.noFollow {
+		return false
+	}
+	end, err := o.resolve("rename", name, followSlash)
+	return err == nil && end.node != nil && end.node.sig.isDir()
 }
 
 // renamable holds the rules of os.Rename; alias says that the two are one object

@@ -22,14 +22,13 @@ const (
 // The limits of Linux.
 const (
 	maxLinks = 40
-	maxName  = 255  // bytes
-	maxPath  = 4096 // bytes, with the final zero
+	maxName  = 255 // bytes
 )
 
 // A point is where a name leads: a folder, a name in it, and what is there.
 type point struct {
 	steps []step // from the top to the folder, both included
-	name  string // in that folder; "" if the point is a folder named by a dot
+	name  string // in that folder; "" if a dot named the folder itself
 	node  *node  // nil: nothing there
 	slash bool   // the name ended in a slash or a dot
 }
@@ -120,8 +119,7 @@ func (w *walker) walk(parts []string) (*point, error) {
 			}
 		}
 	}
-	n := len(w.steps)
-	return &point{steps: w.steps[:max(n-1, 1)], node: w.steps[n-1].node, slash: true}, nil
+	return &point{steps: w.steps, node: w.steps[len(w.steps)-1].node, slash: true}, nil
 }
 
 // enter looks at one part. It returns the point if that is the end of the way.

@@ -42,6 +42,11 @@ func (r *Root) OpenFile(name string, flag int, perm fs.FileMode) (afero.File, er
 
 // creating says why a name that ends in a slash can't be created as a file.
 func (r *Root) creating(s spot) error {
+	if s.dot {
+		if err := r.occupied(s.rel); err != syscall.EEXIST {
+			return err
+		}
+	}
 	if folder, _ := split(s.rel); folder != "." {
 		if _, err := r.disk.lstat(folder + "/."); err != nil {
 			return err
@@ -50,7 +55,7 @@ func (r *Root) creating(s spot) error {
 	return syscall.EISDIR
 }
 
-// Mkdir is os.Mkdir.
+// Mkdir is os.Mkdir: Linux ignores setuid and setgid here.
 func (r *Root) Mkdir(name string, perm fs.FileMode) error {
 	s, err := r.spot("mkdir", name)
 	if err != nil {
@@ -59,7 +64,7 @@ func (r *Root) Mkdir(name string, perm fs.FileMode) error {
 	if s.dot {
 		return r.fail("mkdir", name, s.rel, r.occupied(s.rel))
 	}
-	return r.fail("mkdir", name, s.rel, r.disk.mkdir(s.rel, unixMode(perm)&bits12))
+	return r.fail("mkdir", name, s.rel, r.disk.mkdir(s.rel, unixMode(perm)&mkdirBits))
 }
 
 // occupied says why a name that ends in a dot can't be created.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/afero"
@@ -56,15 +57,9 @@ func mkdirAll(fsys afero.Fs, name string, perm fs.FileMode) error {
 	case errors.Is(err, ErrRefused):
 		return err
 	}
-	end := len(name)
-	for end > 0 && name[end-1] == '/' {
-		end--
-	}
-	for end > 0 && name[end-1] != '/' {
-		end--
-	}
-	if end > 0 {
-		if err := mkdirAll(fsys, name[:end], perm); err != nil {
+	trimmed := strings.TrimRight(name, "/")
+	if slash := strings.LastIndexByte(trimmed, '/'); slash > 0 {
+		if err := mkdirAll(fsys, trimmed[:slash], perm); err != nil {
 			return err
 		}
 	}
