@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -45,8 +46,8 @@ func (in *Interp) explain(ctx context.Context, err error) *Error {
 	}
 	addAsked(e, err)
 	splitHint(e)
-	if e.Hint == "" && inner != nil {
-		e.Hint = in.keywordHint(e, inner)
+	if better := in.nearMiss(e, inner); better != "" {
+		e.Hint = better
 	}
 	in.addSource(e)
 	return e
@@ -187,61 +188,51 @@ func argumentError(err *starlark.EvalError) bool {
 	return false
 }
 
-// keywordHint suggests a parameter for a keyword argument that a Starlark
-// function does not have.
-func (in *Interp) keywordHint(e *Error, err *starlark.EvalError) string {
-	_, keyword, ok := strings.Cut(e.Msg, " got an unexpected keyword argument ")
-	if !ok || !argumentError(err) {
-		return ""
-	}
-	callee := err.CallStack[len(err.CallStack)-1]
-	file, parseErr := dialect.Parse(callee.Pos.Filename(), in.sources[callee.Pos.Filename()], 0)
-	if parseErr != nil {
-		return ""
-	}
-	best, found := Nearest(keyword, parameters(file, callee))
-	if !found {
-		return ""
-	}
-	return "did you mean " + best + "?"
-}
-
-// parameters returns the names of the parameters of the function that was
-// called.
-func parameters(file *syntax.File, callee starlark.CallFrame) []string {
-	var names []string
-	syntax.Walk(file, func(n syntax.Node) bool {
-		def, ok := n.(*syntax.DefStmt)
-		if !ok || def.Name.Name != callee.Name {
-			return true
-		}
-		if begin, end := def.Span(); callee.Pos.Line < begin.Line || callee.Pos.Line > end.Line {
-			return true
-		}
-		names = names[:0]
-		for _, param := range def.Params {
-			if binary, ok := param.(*syntax.BinaryExpr); ok {
-				param = binary.X
-			}
-			if id, ok := param.(*syntax.Ident); ok {
-				names = append(names, id.Name)
-			}
-		}
-		return true
-	})
-	return names
-}
-
 // syntaxError converts an error of the parser.
 func (in *Interp) syntaxError(err error) *Error {
 	var failure syntax.Error
 	if !errors.As(err, &failure) {
 		return &Error{Msg: err.Error(), cause: err}
 	}
+	pos := PositionOf(failure.Pos)
 	if failure.Msg == "excessive nesting" {
-		return nestingLimit(PositionOf(failure.Pos))
+		return nestingLimit(pos)
 	}
-	return &Error{Msg: failure.Msg, Pos: PositionOf(failure.Pos), cause: err}
+	return &Error{Msg: failure.Msg, Pos: in.tokenStart(pos, failure.Msg), cause: err}
+}
+
+// tokenStart moves the position of "got X, want Y" from behind the token X,
+// where the parser says it is, to its beginning.
+func (in *Interp) tokenStart(pos Position, msg string) Position {
+	token, _, ok := strings.Cut(msg, ", want ")
+	token, got := strings.CutPrefix(token, "got ")
+	if !ok || !got || strings.HasSuffix(msg, "primary expression") {
+		return pos
+	}
+	if token == "newline" && pos.Col == 1 && pos.Line > 1 {
+		end := Position{File: pos.File, Line: pos.Line - 1, Col: 1}
+		text, _ := in.line(end)
+		end.Col = int32(utf8.RuneCountInString(text) + 1)
+		return end
+	}
+	text, _ := in.line(pos)
+	runes := []rune(text)
+	if int(pos.Col)-1 > len(runes) {
+		return pos
+	}
+	before := string(runes[:pos.Col-1])
+	word := strings.Trim(token, "'")
+	if token == "identifier" || token == "int literal" {
+		word = before[strings.LastIndexFunc(before, func(r rune) bool { return !isWord(r) })+1:]
+	}
+	if strings.HasSuffix(before, word) {
+		pos.Col -= int32(utf8.RuneCountInString(word))
+	}
+	return pos
+}
+
+func isWord(r rune) bool {
+	return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r)
 }
 
 // resolveError converts the first of the errors about names, and counts the
@@ -271,43 +262,6 @@ func (in *Interp) resolveError(file *syntax.File, list resolve.ErrorList) *Error
 			more = "1 more error like this in " + e.Pos.File
 		}
 		e.Hint = strings.TrimPrefix(e.Hint+"\n"+more, "\n")
-	}
-	return e
-}
-
-// candidates returns what name could have been meant to be.
-func (in *Interp) candidates(file *syntax.File, name string) []string {
-	known := in.names.Keys()
-	if module, ok := file.Module.(*resolve.Module); ok {
-		for _, global := range module.Globals {
-			known = append(known, global.First.Name)
-		}
-		for _, local := range module.Locals {
-			known = append(known, local.First.Name)
-		}
-	}
-	return append(known, in.suggestions("name", name)...)
-}
-
-func (in *Interp) suggestions(kind, name string) []string {
-	if in.opts.Suggest == nil {
-		return nil
-	}
-	return in.opts.Suggest(kind, name)
-}
-
-// noSuchFile is the error of loading a file that does not exist.
-func (in *Interp) noSuchFile(from, ref, name string, err error) *Error {
-	e := &Error{Msg: fmt.Sprintf("cannot load %q: no such file", ref), cause: err}
-	files := in.suggestions("file", name)
-	best, ok := Nearest(name, files)
-	for _, file := range files {
-		if !ok && path.Base(file) == path.Base(name) {
-			best, ok = file, true // right name, wrong folder
-		}
-	}
-	if ok {
-		e.Hint = fmt.Sprintf("did you mean %q?", reference(from, best))
 	}
 	return e
 }

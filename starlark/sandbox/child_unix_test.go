@@ -1,0 +1,88 @@
+//go:build unix
+
+package sandbox_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"instar/starlark/sandbox"
+)
+
+func TestChildHasNothing(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("reads /proc")
+	}
+	t.Setenv("INSTAR_TEST_SECRET", "1")
+	file, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	inherited, err := syscall.Dup(int(file.Fd())) // without close-on-exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(inherited)
+	err = sandbox.Run(t.Context(), sandbox.Limits{}, "misbehave", []byte("environment"), ignore)
+	for _, word := range strings.Fields(strings.Trim(err.Error(), "[]")) {
+		if !strings.HasPrefix(word, `"GO`) {
+			t.Errorf("the child has %s in its environment", word)
+		}
+	}
+	err = sandbox.Run(t.Context(), sandbox.Limits{}, "misbehave", []byte("files"), ignore)
+	for _, word := range strings.Fields(strings.Trim(err.Error(), "[]")) {
+		number, kind, _ := strings.Cut(strings.Trim(word, `"`), "=")
+		if n, err := strconv.Atoi(number); err != nil || n > 2 && kind != "anon_inode" || n <= 2 && kind != "pipe" {
+			t.Errorf("the child has an open file %s", word)
+		}
+	}
+}
+
+// A child whose parent was killed ends, although it computes and never looks.
+func TestChildDiesWithParent(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "parent")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	pid, convErr := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil || convErr != nil {
+		t.Fatalf("got %q, %v", line, err)
+	}
+	if gone(pid) {
+		t.Fatal("the child has ended before its parent")
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	for deadline := time.Now().Add(3 * time.Second); !gone(pid); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			t.Fatal("the child outlives its parent")
+		}
+	}
+}
+
+// gone reports whether a process has ended, reaped or not.
+func gone(pid int) bool {
+	if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		return strings.Contains(string(text), ") Z ")
+	}
+	return syscall.Kill(pid, 0) != nil
+}
