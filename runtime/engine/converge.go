@@ -128,7 +128,11 @@ func (r *run) stopAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.applyServices(ctx, service.Reconcile(nil, have, false))
+	var known []service.Spec
+	for name, s := range have {
+		known = append(known, service.Spec{Name: name, Run: s.Run, After: s.After})
+	}
+	return r.applyServices(ctx, service.Reconcile(known, have, false))
 }
 
 func (r *run) requested(st *state.State) string {

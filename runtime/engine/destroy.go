@@ -3,7 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
-	"sort"
+	"path"
 
 	"instar/runtime/apply"
 	"instar/runtime/plan"
@@ -153,22 +153,24 @@ func (w *work) doomed() ([]string, error) {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
 	return outermost(names), nil
 }
 
-// outermost drops what lies below another name of the sorted list.
+// outermost drops what lies below another of names.
 func outermost(names []string) []string {
-	var top []string
+	all := map[string]bool{}
 	for _, name := range names {
-		if n := len(top); n > 0 && below(name, top[n-1]) {
-			continue
+		all[name] = true
+	}
+	var top []string
+next:
+	for _, name := range names {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if all[dir] {
+				continue next
+			}
 		}
 		top = append(top, name)
 	}
 	return top
-}
-
-func below(name, dir string) bool {
-	return len(name) > len(dir) && name[:len(dir)] == dir && name[len(dir)] == '/'
 }
