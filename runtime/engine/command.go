@@ -3,10 +3,13 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"instar/runtime/apply"
 	"instar/runtime/command"
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 )
@@ -17,13 +20,51 @@ type Commands interface {
 	// never attempted. It first waits for an attempt that still runs, left by a
 	// deployer that was killed.
 	Record(ctx context.Context, name string) (*command.Record, error)
-	// Run makes one attempt, which is recorded durably before Run returns. out
-	// receives its lines of output, masked. begin says which paths of
-	// cmd.Wipe were empty or missing.
-	Run(ctx context.Context, cmd *plan.Command, digest string, view plan.View, out func(line string)) (*command.Record, error)
+	// Run makes one attempt, which is recorded durably before Run returns. The
+	// engine fills in all of job but where records are and who supervises.
+	Run(ctx context.Context, job command.Job) (command.Record, error)
 	// Adopt records a command whose effect was found there as done.
 	Adopt(cmd *plan.Command, digest string) error
 }
+
+// Native runs commands on this machine. Dir is where their records are.
+type Native struct {
+	Dir, Root  string
+	Supervisor command.Supervisor
+}
+
+// Record implements [Commands].
+func (n Native) Record(ctx context.Context, name string) (*command.Record, error) {
+	return command.Wait(ctx, n.Dir, name)
+}
+
+// Run implements [Commands].
+func (n Native) Run(ctx context.Context, job command.Job) (command.Record, error) {
+	job.Dir, job.Root, job.Supervisor = n.Dir, n.Root, n.Supervisor
+	return command.Run(ctx, job)
+}
+
+// Adopt implements [Commands].
+func (n Native) Adopt(cmd *plan.Command, digest string) error {
+	_, err := command.Adopt(n.Dir, n.Root, cmd, digest)
+	return err
+}
+
+// Pretend reads the records in Dir and runs nothing: the commands of a plan.
+type Pretend struct{ Dir string }
+
+// Record implements [Commands]. It does not wait.
+func (p Pretend) Record(_ context.Context, name string) (*command.Record, error) {
+	return command.Load(p.Dir, name)
+}
+
+// Run implements [Commands].
+func (p Pretend) Run(_ context.Context, job command.Job) (command.Record, error) {
+	return command.Record{Name: job.Command.Name, Status: command.Succeeded, Digest: job.Digest}, nil
+}
+
+// Adopt implements [Commands].
+func (p Pretend) Adopt(*plan.Command, string) error { return nil }
 
 // unknown stands for the hash of a file that a command will make.
 const unknown = "made at apply"
@@ -64,25 +105,32 @@ func (w *work) command(ctx context.Context, cmd *plan.Command) error {
 	if w.Planning && w.run.changed[string(cmd.ID())] {
 		return nil // an earlier round of this plan ran it
 	}
-	rec, err := w.Commands.Record(ctx, cmd.Name)
-	if err != nil {
-		return err
+	for {
+		rec, err := w.Commands.Record(ctx, cmd.Name)
+		if err != nil {
+			return err
+		}
+		if err := w.recoverAside(cmd, rec); err != nil {
+			return err
+		}
+		digest, err := w.commandDigest(cmd)
+		if err != nil {
+			return err
+		}
+		d, err := command.Decide(cmd, digest, rec, w.view)
+		if err != nil {
+			return err
+		}
+		if d.Adopt {
+			return w.Commands.Adopt(cmd, digest)
+		}
+		if !d.Run {
+			return nil
+		}
+		if err := w.attempt(ctx, cmd, digest, d); !errors.Is(err, command.ErrBusy) {
+			return err
+		}
 	}
-	digest, err := w.commandDigest(cmd)
-	if err != nil {
-		return err
-	}
-	d, err := command.Decide(cmd, digest, rec, w.view)
-	if err != nil {
-		return err
-	}
-	if d.Adopt {
-		return w.Commands.Adopt(cmd, digest)
-	}
-	if !d.Run {
-		return nil
-	}
-	return w.attempt(ctx, cmd, digest, d)
 }
 
 func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d command.Decision) error {
@@ -92,20 +140,24 @@ func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d 
 	if err := w.sync(); err != nil {
 		return err
 	}
-	for _, name := range d.Wipe {
-		if err := apply.Empty(w.disk, w.view, name); err != nil {
-			return fmt.Errorf("%s: cannot empty %q before command %q: %w", cmd.At, name, cmd.Name, err)
-		}
-	}
-	w.dirty, w.digests = true, nil
-	w.emit(report.Event{Kind: "progress", Name: cmd.Name, Text: "running"})
-	rec, err := w.Commands.Run(ctx, cmd, digest, w.view, func(line string) {
-		w.emit(report.Event{Kind: "output", Name: cmd.Name, Text: line})
-	})
+	aside, err := w.setAside(cmd)
 	if err != nil {
 		return err
 	}
-	w.learnMade(cmd, rec)
+	w.dirty, w.digests = true, nil
+	w.emit(report.Event{Kind: "progress", Name: cmd.Name, Text: "running"})
+	rec, err := w.Commands.Run(ctx, command.Job{
+		Command: cmd, Digest: digest, Secrets: w.plan.Secrets,
+		Prepare: func(context.Context) error { return w.wipe(cmd, d.Wipe) },
+		Line:    func(line string) { w.emit(report.Event{Kind: "output", Name: cmd.Name, Text: line}) },
+	})
+	if err := w.putBack(aside, err == nil); err != nil {
+		return err
+	}
+	if err != nil {
+		return at(cmd.At, err)
+	}
+	w.learnMade(cmd, &rec)
 	if w.Planning {
 		for _, name := range cmd.Creates {
 			if _, ok := w.made[name]; ok {
@@ -120,6 +172,91 @@ func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d 
 	w.record(report.Change{Op: string(plan.OpRun), Name: cmd.Name, Why: d.Why, At: cmd.At.String()})
 	return nil
 }
+
+// wipe empties what a failed attempt left, in a folder that it had found empty.
+func (w *work) wipe(cmd *plan.Command, names []string) error {
+	for _, name := range names {
+		if err := apply.Empty(w.disk, w.view, name); err != nil {
+			return fmt.Errorf("%s: cannot empty %q before command %q: %w", cmd.At, name, cmd.Name, err)
+		}
+	}
+	return nil
+}
+
+// setAside moves away the files that an earlier run of cmd made, so that what
+// stands there afterwards was made anew. It returns their paths. What lies in an
+// `_once` folder is data, and stays.
+func (w *work) setAside(cmd *plan.Command) ([]string, error) {
+	var aside []string
+	for _, name := range cmd.Creates {
+		rec, owned := w.state.Owned[name]
+		if _, mine := w.cmp.Created[name]; !mine || !owned || rec.Once || rec.By != cmd.Name {
+			continue
+		}
+		err := w.disk.Rename(name, fsys.TempName(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return aside, fmt.Errorf("%s: cannot move %q aside for command %q: %w", cmd.At, name, cmd.Name, err)
+		}
+		aside = append(aside, name)
+	}
+	return aside, nil
+}
+
+// putBack ends what setAside began: after a failure what was there before is
+// there again.
+func (w *work) putBack(aside []string, succeeded bool) error {
+	for _, name := range aside {
+		tmp := fsys.TempName(name)
+		var err error
+		if succeeded {
+			err = w.disk.Remove(tmp)
+		} else {
+			err = w.disk.Rename(tmp, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recoverAside ends what a deployer that was killed had set aside.
+func (w *work) recoverAside(cmd *plan.Command, rec *command.Record) error {
+	for _, name := range cmd.Creates {
+		if w.state.Owned[name].By != cmd.Name {
+			continue
+		}
+		if _, left, err := plan.Lookup(w.view, fsys.TempName(name)); err != nil || !left {
+			continue
+		}
+		if err := w.open(); err != nil {
+			return err
+		}
+		_, made, err := plan.Lookup(w.view, name)
+		if err != nil {
+			return err
+		}
+		done := made && rec != nil && rec.Status == command.Succeeded
+		if err := w.putBack([]string{name}, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// positioned is an error with the place in the profile that it is about.
+type positioned struct {
+	error
+	at plan.Pos
+}
+
+func (p *positioned) At() string    { return p.at.String() }
+func (p *positioned) Unwrap() error { return p.error }
+
+func at(pos plan.Pos, err error) error { return &positioned{err, pos} }
 
 // commandDigest covers the command's definition and every declared file that it
 // mentions.
