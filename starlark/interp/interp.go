@@ -60,8 +60,9 @@ type Options struct {
 	Read func(module string) ([]byte, error)
 
 	// Suggest returns more candidates for "did you mean", or nil. The kind
-	// is "name" for an identifier and "file" for a file to load, whose
-	// candidates are canonical names.
+	// is "name" for an identifier, "file" for a file to load, whose
+	// candidates are canonical names, or "attribute of T" for a field or
+	// method of a value of type T.
 	Suggest func(kind, name string) []string
 
 	// Position, if set, is told before every step where the program is, so
@@ -183,6 +184,9 @@ func (in *Interp) Thread() *starlark.Thread { return in.thread }
 func (in *Interp) guard(ctx context.Context, run func() error) (err error) {
 	if ctx.Err() != nil {
 		return in.explain(ctx, ctx.Err())
+	}
+	if !in.spent {
+		in.thread.Uncancel() // an earlier call was cancelled
 	}
 	stop := context.AfterFunc(ctx, func() { in.thread.Cancel(cancelled) })
 	defer stop()

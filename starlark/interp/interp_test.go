@@ -224,4 +224,13 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || !errors.As(err, &e) || e.Pos.Line < 2 || e.Pos.Line > 3 {
 		t.Errorf("got %v, want context.Canceled in line 2 or 3", err)
 	}
+	in := interp.New(one("def f(): return 1"))
+	globals, err := in.Run(t.Context(), "instance.star")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Thread().Cancel("for a test")
+	if _, err := in.Call(t.Context(), globals["f"], nil, nil); err != nil {
+		t.Errorf("a call after a cancelled one: %v", err)
+	}
 }

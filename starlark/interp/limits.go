@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -126,18 +125,16 @@ func (in *Interp) panicked(problem any) error {
 // isSize reports whether a panic is Go's refusal of a huge slice, string or
 // buffer.
 func isSize(problem any) bool {
-	err, ok := problem.(error)
-	if !ok {
-		return false
-	}
-	if errors.Is(err, bytes.ErrTooLarge) {
+	if err, ok := problem.(error); ok && errors.Is(err, bytes.ErrTooLarge) {
 		return true
 	}
-	var fault runtime.Error
-	msg := err.Error()
-	return errors.As(err, &fault) && strings.Contains(msg, "out of range") &&
-		(strings.Contains(msg, "makeslice") || strings.Contains(msg, "growslice")) ||
-		strings.Contains(msg, "output length overflow")
+	msg := fmt.Sprint(problem)
+	for _, refusal := range []string{"makeslice: len out of range", "makeslice: cap out of range", "growslice: len out of range", "Repeat output length overflow"} {
+		if strings.HasSuffix(msg, refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // Cancelled returns the error of a program that was stopped, at pos, because

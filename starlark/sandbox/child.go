@@ -85,6 +85,7 @@ func child(handlers map[string]Handler, args []string) int {
 		fmt.Fprintln(os.Stderr, "cannot confine the evaluation process:", err)
 		return exitUsage
 	}
+	ignoreSignals()
 	debug.SetMaxStack(int(min(memory/4, 256<<20)))
 
 	out := os.Stdout

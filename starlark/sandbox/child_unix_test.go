@@ -47,6 +47,12 @@ func TestChildHasNothing(t *testing.T) {
 	}
 }
 
+func TestChildLeavesSignalsToParent(t *testing.T) {
+	if err := sandbox.Run(t.Context(), sandbox.Limits{}, "misbehave", []byte("signals"), ignore); err != nil {
+		t.Error(err)
+	}
+}
+
 // A child whose parent was killed ends, although it computes and never looks.
 func TestChildDiesWithParent(t *testing.T) {
 	self, err := os.Executable()

@@ -146,6 +146,17 @@ func misbehave(_ context.Context, request []byte, c *sandbox.Child) error {
 		return err
 	case "close":
 		os.Exit(0)
+	case "recurse":
+		_, err := fmt.Fprint(os.Stderr, recurse(1))
+		return err
+	case "signals":
+		self, err := os.FindProcess(os.Getpid())
+		if err != nil {
+			return err
+		}
+		err = errors.Join(self.Signal(os.Interrupt), self.Signal(syscall.SIGTERM), self.Signal(syscall.SIGHUP))
+		time.Sleep(20 * time.Millisecond)
+		return err
 	case "stdout":
 		fmt.Println("not a frame")
 		return nil
@@ -177,6 +188,13 @@ func misbehave(_ context.Context, request []byte, c *sandbox.Child) error {
 		}
 	}
 	return errors.New("unknown request")
+}
+
+func recurse(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return recurse(n+1) + 1
 }
 
 // orphan tells its process id and then computes for ever.

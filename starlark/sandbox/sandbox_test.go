@@ -118,6 +118,7 @@ func TestMisbehaviour(t *testing.T) {
 		{"spin", "the time limit (300ms) was reached", ""},
 		{"sleep", "the time limit (300ms) was reached", ""},
 		{"kill", "killed", ""},
+		{"recurse", "the memory limit (512 MiB) was reached: values or calls are nested too deeply", ""},
 	}
 	for _, test := range tests {
 		l := sandbox.Limits{}
