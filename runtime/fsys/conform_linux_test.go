@@ -1,6 +1,7 @@
 package fsys
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	unix.Umask(0o022)
+	flag.Set("rapid.nofailfile", "true")
 	os.Exit(m.Run())
 }
 
@@ -66,7 +68,11 @@ func subjects() []subject {
 	over := func(open func(t *testing.T) afero.Fs, overlay func(afero.Fs) afero.Fs) func(*testing.T, func(afero.Fs)) (afero.Fs, afero.Fs) {
 		return func(t *testing.T, prepare func(afero.Fs)) (afero.Fs, afero.Fs) {
 			base := open(t)
-			prepare(base)
+			if r, ok := base.(*Root); ok {
+				prepare(osFS{dir: r.Dir()}) // which follows links
+			} else {
+				prepare(base)
+			}
 			return overlay(base), base
 		}
 	}

@@ -1,6 +1,7 @@
 package fsys
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -123,6 +124,9 @@ func (o *Overlay) RemoveAll(name string) error {
 	if name == "" {
 		return nil
 	}
+	if endsInDot(name) {
+		return pathError("RemoveAll", name, syscall.EINVAL)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p, err := o.resolve("unlinkat", name, followNever)
@@ -141,55 +145,69 @@ func (o *Overlay) RemoveAll(name string) error {
 func (o *Overlay) Rename(from, to string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	err := o.rename(from, to)
+	return linkError("rename", from, to, err)
+}
+
+func (o *Overlay) rename(from, to string) error {
+	if err := o.replaceable(from, to); err != nil {
+		return err
+	}
 	src, err := o.resolve("rename", from, followNever)
 	if err != nil {
-		return linkError("rename", from, to, err)
+		return err
 	}
 	src.pin() // so that both ways go through the same nodes
 	dst, err := o.resolve("rename", to, followNever)
 	if err != nil {
-		return linkError("rename", from, to, err)
+		return err
 	}
-	if dst.slash && src.node != nil && o.leadsToFolder(to, dst) {
-		return linkError("rename", from, to, syscall.EEXIST)
-	}
-	same := src.folder() == dst.folder() && src.name == dst.name
-	if err := renamable(src, dst, same && from != to); err != nil || same {
-		return linkError("rename", from, to, err)
+	if err := renamable(src, dst); err != nil || src.node == dst.node {
+		return err
 	}
 	o.move(src, dst)
 	return nil
 }
 
-// leadsToFolder reports whether a name with a slash after it is a link to a
-// folder, which os.Rename takes for that folder.
-func (o *Overlay) leadsToFolder(name string, p *point) bool {
-	if p.node == nil || !p.node.sig.isLink() || o.noFollow {
-		return false
+// replaceable is what os.Rename looks at first: whether to is a folder, which is
+// not replaced, but may take its own name by another spelling.
+func (o *Overlay) replaceable(from, to string) error {
+	there, err := o.existing("rename", to, followSlash)
+	if err != nil || !there.node.sig.isDir() {
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			return err
+		}
+		return nil
 	}
-	end, err := o.resolve("rename", name, followSlash)
-	return err == nil && end.node != nil && end.node.sig.isDir()
+	there.pin()
+	here, err := o.existing("rename", from, followSlash)
+	if err != nil {
+		return err
+	}
+	if from == to || here.node != there.node {
+		return syscall.EEXIST
+	}
+	return nil
 }
 
-// renamable holds the rules of os.Rename; alias says that the two are one object
-// under two spellings.
-func renamable(src, dst *point, alias bool) error {
+// renamable holds the rules of the system call.
+func renamable(src, dst *point) error {
 	switch {
-	case src.node == nil:
-		return syscall.ENOENT
-	case dst.node != nil && dst.node.sig.isDir() && !alias:
-		return syscall.EEXIST
 	case src.dot() || dst.dot():
 		return syscall.EBUSY
+	case src.node == nil:
+		return syscall.ENOENT
 	case !src.node.sig.isDir() && (src.slash || dst.slash):
-		return syscall.ENOTDIR
-	case src.node.sig.isDir() && dst.node != nil && !alias:
 		return syscall.ENOTDIR
 	}
 	for _, s := range dst.steps {
 		if s.node == src.node {
 			return syscall.EINVAL
 		}
+	}
+	if dst.node != nil && dst.node != src.node && src.node.sig.isDir() && !dst.node.sig.isDir() {
+		return syscall.ENOTDIR
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func (f *overlayFile) Write(b []byte) (n int, err error) {
 		if err := f.writable(); err != nil {
 			return err
 		}
-		if f.flag&os.O_APPEND != 0 {
+		if f.flag&os.O_APPEND != 0 && len(b) > 0 {
 			f.pos = int64(len(f.n.data))
 		}
 		n, err = f.writeAt(b, f.pos)

@@ -42,6 +42,15 @@ func (o *Overlay) OpenFile(name string, flag int, perm fs.FileMode) (afero.File,
 // openPoint finds what to open, or where to create it.
 func (o *Overlay) openPoint(name string, flag int) (*point, error) {
 	const fresh = os.O_CREATE | os.O_EXCL
+	if flag&os.O_CREATE != 0 { // a slash is an error before anything is looked at
+		p, err := o.resolve("open", name, followNever)
+		if err == nil && p.slash && !p.dot() {
+			err = syscall.EISDIR
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	follow := followAlways
 	if flag&fresh == fresh || flag&nofollow != 0 && !o.noFollow {
 		follow = followSlash
@@ -54,10 +63,10 @@ func (o *Overlay) openPoint(name string, flag int) (*point, error) {
 		return nil, syscall.ENOENT
 	case p.node == nil:
 		return p, nil
-	case p.slash && flag&os.O_CREATE != 0:
-		return nil, syscall.EISDIR
 	case flag&fresh == fresh:
 		return nil, syscall.EEXIST
+	case p.slash && flag&os.O_CREATE != 0:
+		return nil, syscall.EISDIR
 	case p.node.sig.isLink():
 		return nil, syscall.ELOOP
 	case p.slash && !p.node.sig.isDir():

@@ -85,13 +85,7 @@ func (r *Root) spot(op, name string) (spot, error) {
 
 // mustBeDir is what a slash at the end of a name asks for.
 func (r *Root) mustBeDir(op, name, rel string) error {
-	sig, err := r.disk.lstat(rel)
-	if err == nil && sig.isLink() {
-		err = syscall.ELOOP
-	}
-	if err == nil && !sig.isDir() {
-		err = syscall.ENOTDIR
-	}
+	_, err := r.spotted(spot{rel: rel, slash: true})
 	return r.fail(op, name, rel, err)
 }
 

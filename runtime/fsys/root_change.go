@@ -3,6 +3,7 @@ package fsys
 import (
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/afero"
@@ -26,7 +27,7 @@ func (r *Root) OpenFile(name string, flag int, perm fs.FileMode) (afero.File, er
 	}
 	switch {
 	case s.slash && flag&os.O_CREATE != 0:
-		return nil, r.fail("open", name, s.rel, r.creating(s))
+		return nil, r.fail("open", name, s.rel, r.creating(s, flag))
 	case s.slash:
 		err = r.mustBeDir("open", name, s.rel)
 	}
@@ -41,16 +42,15 @@ func (r *Root) OpenFile(name string, flag int, perm fs.FileMode) (afero.File, er
 }
 
 // creating says why a name that ends in a slash can't be created as a file.
-func (r *Root) creating(s spot) error {
-	if s.dot {
-		if err := r.occupied(s.rel); err != syscall.EEXIST {
+func (r *Root) creating(s spot, flag int) error {
+	if !s.dot {
+		if err := r.parentError(s.rel); err != nil {
 			return err
 		}
+		return syscall.EISDIR
 	}
-	if folder, _ := split(s.rel); folder != "." {
-		if _, err := r.disk.lstat(folder + "/."); err != nil {
-			return err
-		}
+	if err := r.occupied(s.rel); err != syscall.EEXIST || flag&os.O_EXCL != 0 {
+		return err
 	}
 	return syscall.EISDIR
 }
@@ -69,14 +69,8 @@ func (r *Root) Mkdir(name string, perm fs.FileMode) error {
 
 // occupied says why a name that ends in a dot can't be created.
 func (r *Root) occupied(rel string) error {
-	sig, err := r.disk.lstat(rel)
-	switch {
-	case err != nil:
+	if _, err := r.spotted(spot{rel: rel, slash: true}); err != nil {
 		return err
-	case sig.isLink():
-		return syscall.ELOOP
-	case !sig.isDir():
-		return syscall.ENOTDIR
 	}
 	return syscall.EEXIST
 }
@@ -143,24 +137,57 @@ func (r *Root) renameError(from, to, src, dst string, err error) error {
 }
 
 // renamable holds the rules for names that end in a slash or a dot, and for
-// those that are the same.
+// those that are the same. What it lets pass the system call decides.
 func (r *Root) renamable(src, dst spot, same bool) error {
-	sig, err := r.disk.lstat(src.rel)
-	if err != nil {
+	here, hereErr := r.spotted(src)
+	there, thereErr := r.spotted(dst)
+	if thereErr == nil && there.isDir() {
+		if hereErr != nil {
+			return hereErr
+		}
+		if src.rel != dst.rel || same {
+			return syscall.EEXIST
+		}
+	}
+	switch {
+	case hereErr == syscall.ELOOP || src.dot && hereErr != nil:
+		return hereErr
+	case thereErr == syscall.ELOOP || dst.dot && thereErr != nil:
+		return thereErr
+	}
+	if err := r.parentError(src.rel); err != nil {
 		return err
 	}
-	there, thereErr := r.disk.lstat(dst.rel)
+	if err := r.parentError(dst.rel); err != nil {
+		return err
+	}
 	switch {
-	case thereErr == nil && there.isDir() && (src.rel != dst.rel || same):
-		return syscall.EEXIST
 	case src.dot || dst.dot:
 		return syscall.EBUSY
-	case sig.isLink() && src.slash:
-		return syscall.ELOOP
-	case !sig.isDir() && (src.slash || dst.slash):
+	case hereErr == syscall.ENOTDIR, hereErr == nil && !here.isDir() && dst.slash:
 		return syscall.ENOTDIR
 	}
 	return nil
+}
+
+// spotted is what lstat says of a name with its slash.
+func (r *Root) spotted(s spot) (Sig, error) {
+	sig, err := r.disk.lstat(s.rel)
+	switch {
+	case err != nil || !s.slash:
+	case sig.isLink():
+		err = syscall.ELOOP
+	case !sig.isDir():
+		err = syscall.ENOTDIR
+	}
+	return sig, err
+}
+
+// parentError says why the folder that rel is in can't be entered.
+func (r *Root) parentError(rel string) error {
+	folder, _ := split(rel)
+	_, err := r.spotted(spot{rel: folder, slash: true})
+	return err
 }
 
 // Remove is os.Remove: a file, a link, or an empty folder.
@@ -193,6 +220,9 @@ func (r *Root) RemoveAll(name string) error {
 	if name == "" {
 		return nil
 	}
+	if endsInDot(name) {
+		return pathError("RemoveAll", r.prefix+name, syscall.EINVAL)
+	}
 	s, err := r.spot("RemoveAll", name)
 	if err != nil {
 		return ifExists(err)
@@ -202,3 +232,6 @@ func (r *Root) RemoveAll(name string) error {
 	}
 	return r.fail("unlinkat", name, s.rel, r.disk.removeAll(s.rel))
 }
+
+// endsInDot is what os.RemoveAll asks before it looks at anything.
+func endsInDot(name string) bool { return name == "." || strings.HasSuffix(name, "/.") }
