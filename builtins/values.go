@@ -1,0 +1,49 @@
+package builtins
+
+import (
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+)
+
+// node: name, os, arch, cpus, memory, ipv4, ipv6, manager
+//
+// Facts about the machine.
+func nodeValue(s *Session) starlark.Value {
+	n := s.in.Node
+	return record("node", starlark.StringDict{
+		"name":    starlark.String(n.Name),
+		"os":      starlark.String(n.OS),
+		"arch":    starlark.String(n.Arch),
+		"cpus":    starlark.MakeInt(n.CPUs),
+		"memory":  starlark.MakeInt64(n.Memory),
+		"ipv4":    starlark.String(n.IPv4),
+		"ipv6":    starlark.String(n.IPv6),
+		"manager": starlark.String(n.Manager),
+	})
+}
+
+// instance: name, root, user, group, uid, gid
+//
+// The instance that is evaluated; root is a path handle.
+func instanceValue(s *Session) starlark.Value {
+	i := s.in.Instance
+	return record("instance", starlark.StringDict{
+		"name":  starlark.String(i.Name),
+		"root":  s.root.handle(""),
+		"user":  starlark.String(i.User),
+		"group": starlark.String(i.Group),
+		"uid":   starlark.MakeInt(i.UID),
+		"gid":   starlark.MakeInt(i.GID),
+	})
+}
+
+// release
+//
+// The path handle of the release's folder.
+func releaseValue(s *Session) starlark.Value { return s.release.handle("") }
+
+func record(name string, fields starlark.StringDict) starlark.Value {
+	r := starlarkstruct.FromStringDict(starlark.String(name), fields)
+	r.Freeze()
+	return r
+}

@@ -1,0 +1,66 @@
+package eval
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"instar/builtins"
+	"instar/starlark/interp"
+	"instar/starlark/sandbox"
+)
+
+// handlerName names the sandbox's handler that evaluates.
+const handlerName = "evaluate"
+
+// partSize is how many bytes of a plan go into one frame.
+const partSize = 1 << 20
+
+// handle evaluates a profile in the child.
+func handle(ctx context.Context, request []byte, c *sandbox.Child) error {
+	var m message
+	if err := json.Unmarshal(request, &m); err != nil {
+		return fmt.Errorf("cannot read what the evaluation starts from: %w", err)
+	}
+	root, err := os.OpenRoot(m.Dir)
+	if err != nil {
+		return fmt.Errorf("cannot open the profile: %w", err)
+	}
+	defer root.Close()
+	s := builtins.New(m.Inputs, root.FS(), machine{c})
+	_, err = interp.Run(ctx, m.Entry, m.options(s, c.Position))
+	if err != nil && !builtins.Stopped(err) {
+		return err
+	}
+	p, err := s.Finish(err)
+	if err != nil {
+		return withSource(s, err)
+	}
+	encoded, err := encode(p)
+	if err != nil {
+		return err
+	}
+	for len(encoded) > 0 {
+		n := min(len(encoded), partSize)
+		if err := c.Send(framePlan, encoded[:n]); err != nil {
+			return err
+		}
+		encoded = encoded[n:]
+	}
+	return nil
+}
+
+// withSource shows the line at an error that was found after evaluation.
+func withSource(s *builtins.Session, err error) error {
+	var e *interp.Error
+	if !errors.As(err, &e) || e.Pos.Line == 0 || e.Source != "" {
+		return err
+	}
+	text, readErr := s.ReadFile(e.Pos.File, interp.DefaultMaxSource)
+	if readErr == nil {
+		e.AddSource(text)
+	}
+	return e
+}
