@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package command
+
+// keepDescriptors does nothing here.
+func keepDescriptors() {}
