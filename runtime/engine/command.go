@@ -193,7 +193,7 @@ func (w *work) setAside(cmd *plan.Command) ([]string, error) {
 		if _, mine := w.cmp.Created[name]; !mine || !owned || rec.Once || rec.By != cmd.Name {
 			continue
 		}
-		err := w.disk.Rename(name, fsys.TempName(name))
+		err := w.disk.Rename(name, asideName(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -205,11 +205,14 @@ func (w *work) setAside(cmd *plan.Command) ([]string, error) {
 	return aside, nil
 }
 
+// asideName is where name is moved to: beside it, and always the same.
+func asideName(name string) string { return fsys.TempName(name + ".aside") }
+
 // putBack ends what setAside began: after a failure what was there before is
 // there again.
 func (w *work) putBack(aside []string, succeeded bool) error {
 	for _, name := range aside {
-		tmp := fsys.TempName(name)
+		tmp := asideName(name)
 		var err error
 		if succeeded {
 			err = w.disk.Remove(tmp)
@@ -229,7 +232,7 @@ func (w *work) recoverAside(cmd *plan.Command, rec *command.Record) error {
 		if w.state.Owned[name].By != cmd.Name {
 			continue
 		}
-		if _, left, err := plan.Lookup(w.view, fsys.TempName(name)); err != nil || !left {
+		if _, left, err := plan.Lookup(w.view, asideName(name)); err != nil || !left {
 			continue
 		}
 		if err := w.open(); err != nil {

@@ -1,9 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"reflect"
 
 	"instar/runtime/apply"
 	"instar/runtime/plan"
@@ -47,6 +47,7 @@ func (e *Engine) begin() *run {
 	return &run{
 		Engine:  e,
 		changed: map[string]bool{}, removed: map[string]bool{}, restarted: map[string]bool{},
+		writes: map[string]bool{},
 		report: &report.Report{
 			FormatVersion: report.FormatVersion,
 			Instance:      e.Name,
@@ -162,7 +163,11 @@ func (r *run) learn(p *plan.Plan) {
 }
 
 // same reports whether two states would be saved as the same.
-func same(a, b *state.State) bool { return reflect.DeepEqual(a, b) }
+func same(a, b *state.State) bool {
+	x, errX := state.Encode(a)
+	y, errY := state.Encode(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
 
 // finish checks what the complete plan promises and folds the report.
 func (r *run) finish(ctx context.Context, p *plan.Plan) error {
