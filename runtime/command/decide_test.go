@@ -33,6 +33,7 @@ func (v view) Lstat(path string) (plan.Info, error) {
 	return plan.Info{Kind: kind, Size: info.Size()}, nil
 }
 
+func (v view) Stat(path string) (plan.Info, error)  { return v.Lstat(path) }
 func (v view) ReadFile(path string) ([]byte, error) { return os.ReadFile(filepath.Join(v.root, path)) }
 func (v view) Readlink(path string) (string, error) { return os.Readlink(filepath.Join(v.root, path)) }
 
