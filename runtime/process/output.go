@@ -170,8 +170,11 @@ func (p pump) copy() {
 			broken = werr != nil
 		}
 		if err != nil {
-			return
+			break
 		}
+	}
+	if f, ok := p.to.(interface{ Flush() error }); ok && !broken {
+		f.Flush() // there is nobody to tell of an error
 	}
 }
 

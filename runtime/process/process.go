@@ -42,7 +42,8 @@ type Spec struct {
 
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is
 	// handed to the process itself. Equal writers share one pipe, and Write is
-	// never called for it by two goroutines at once.
+	// never called for it by two goroutines at once. A writer with a method
+	// Flush() error has it called when the output has ended.
 	Stdout, Stderr io.Writer
 
 	// NoFile and NProc bound open files and the user's processes, 0 meaning

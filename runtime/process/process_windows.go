@@ -140,7 +140,7 @@ func (t Tree) End(context.Context, syscall.Signal, time.Duration) error { return
 func Leftovers(context.Context, string, syscall.Signal, time.Duration) (int, error) { return 0, nil }
 
 // Memory is not known here.
-func (t Tree) Memory() (int64, error) { return 0, errors.ErrUnsupported }
+func Memory([]Tree) ([]int64, error) { return nil, errors.ErrUnsupported }
 
 // Adopt does nothing here.
 func Adopt() (release func(), err error) { return func() {}, nil }

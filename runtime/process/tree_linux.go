@@ -31,16 +31,21 @@ func Leftovers(ctx context.Context, prefix string, sig syscall.Signal, timeout t
 	return len(h.told), err
 }
 
-// Memory returns the resident memory of all of the tree, in bytes; pages that
+// Memory returns the resident memory of each of trees, in bytes; pages that
 // several processes share count for each.
-func (t Tree) Memory() (int64, error) {
-	h := hunt{tree: t, known: map[int]uint64{}}
-	members, err := h.members()
-	var sum int64
-	for _, e := range members {
-		sum += e.rss
+func Memory(trees []Tree) ([]int64, error) {
+	t, err := freshTable()
+	if err != nil {
+		return nil, err
 	}
-	return sum, err
+	sums := make([]int64, len(trees))
+	for i, tree := range trees {
+		h := hunt{tree: tree, known: map[int]uint64{}}
+		for _, e := range h.membersIn(t) {
+			sums[i] += e.rss
+		}
+	}
+	return sums, nil
 }
 
 func (p *Process) end(ctx context.Context, sig syscall.Signal, timeout time.Duration) error {
@@ -148,6 +153,10 @@ func (h *hunt) members() ([]*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.membersIn(t), nil
+}
+
+func (h *hunt) membersIn(t table) []*entry {
 	spared := t.self()
 	leader := t[h.tree.PID]
 	session := h.tree.PID != 0 && h.tree.Start != 0 && (leader == nil || leader.start == h.tree.Start)
@@ -179,7 +188,7 @@ func (h *hunt) members() ([]*entry, error) {
 			living = append(living, e)
 		}
 	}
-	return living, nil
+	return living
 }
 
 // marked reports whether the process carries the tree's mark. Nothing of a

@@ -23,7 +23,7 @@ func Leftovers(context.Context, string, syscall.Signal, time.Duration) (int, err
 }
 
 // Memory is not known here.
-func (t Tree) Memory() (int64, error) { return 0, errors.ErrUnsupported }
+func Memory([]Tree) ([]int64, error) { return nil, errors.ErrUnsupported }
 
 // Adopt does nothing here.
 func Adopt() (release func(), err error) { return func() {}, nil }

@@ -1,0 +1,3 @@
+package supervise
+
+const noFollow = 0
