@@ -117,7 +117,7 @@ func parameters(file *syntax.File, callee starlark.CallFrame) []string {
 
 // candidates returns what name could have been meant to be.
 func (in *Interp) candidates(file *syntax.File, name string) []string {
-	known := in.names.Keys()
+	known := append(starlark.Universe.Keys(), in.opts.Predeclared.Keys()...)
 	if module, ok := file.Module.(*resolve.Module); ok {
 		for _, global := range module.Globals {
 			known = append(known, global.First.Name)

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -85,7 +84,6 @@ type Options struct {
 type Interp struct {
 	opts    Options
 	thread  *starlark.Thread
-	names   starlark.StringDict            // those of the language and opts.Predeclared
 	modules map[string]starlark.StringDict // loaded and frozen
 	loading []string                       // being loaded, the entry first
 	sources map[string][]byte              // all that was read
@@ -117,7 +115,6 @@ func New(opts Options) *Interp {
 	}
 	in := &Interp{
 		opts:    opts,
-		names:   allNames(opts.Predeclared),
 		modules: map[string]starlark.StringDict{},
 		sources: map[string][]byte{},
 	}
@@ -137,16 +134,6 @@ func New(opts Options) *Interp {
 		in.thread.SetMaxExecutionSteps(opts.MaxSteps)
 	}
 	return in
-}
-
-// allNames returns the names of the language with more above them. To the
-// interpreter they are all predeclared: it keeps no positions for uses of
-// those that it knows itself, and Interp.step needs them.
-func allNames(more starlark.StringDict) starlark.StringDict {
-	names := make(starlark.StringDict, len(starlark.Universe)+len(more))
-	maps.Copy(names, starlark.Universe)
-	maps.Copy(names, more)
-	return names
 }
 
 // Run runs a program and returns the frozen globals of its entry file.
@@ -262,7 +249,7 @@ func (in *Interp) module(name string) (starlark.StringDict, error) {
 	if err != nil {
 		return nil, err
 	}
-	globals, err := prog.Init(in.thread, in.names)
+	globals, err := prog.Init(in.thread, in.opts.Predeclared)
 	if err != nil {
 		return globals, err
 	}
@@ -288,7 +275,7 @@ func (in *Interp) compile(name string) (*starlark.Program, error) {
 	if err := prepare(file, in.opts.MaxDepth); err != nil {
 		return nil, err
 	}
-	prog, err := starlark.FileProgram(file, in.names.Has)
+	prog, err := starlark.FileProgram(file, in.opts.Predeclared.Has)
 	if err != nil {
 		var list resolve.ErrorList
 		if errors.As(err, &list) {

@@ -47,6 +47,23 @@ func TestChildHasNothing(t *testing.T) {
 	}
 }
 
+func TestChildIsConfined(t *testing.T) {
+	if !sandbox.HardMemory {
+		t.Skip("limits are not set here")
+	}
+	l := sandbox.Limits{Memory: 200 << 20, Time: 3 * time.Second}
+	text := sandbox.Run(t.Context(), l, "misbehave", []byte("limits"), ignore).Error()
+	for name, want := range map[string]string{"Max core file size": "0", "Max data size": "209715200", "Max cpu time": "11"} {
+		_, rest, _ := strings.Cut(text, name)
+		if fields := strings.Fields(rest); len(fields) < 2 || fields[0] != want || fields[1] != want {
+			t.Errorf("%s: got %.40q, want %s twice", name, rest, want)
+		}
+	}
+	if _, rest, _ := strings.Cut(text, "Max address space"); strings.HasPrefix(strings.TrimSpace(rest), "unlimited") {
+		t.Error("the address space is not limited")
+	}
+}
+
 func TestChildLeavesSignalsToParent(t *testing.T) {
 	if err := sandbox.Run(t.Context(), sandbox.Limits{}, "misbehave", []byte("signals"), ignore); err != nil {
 		t.Error(err)

@@ -168,6 +168,12 @@ func misbehave(_ context.Context, request []byte, c *sandbox.Child) error {
 		return self.Kill()
 	case "environment":
 		return fmt.Errorf("%q", os.Environ())
+	case "limits":
+		text, err := os.ReadFile("/proc/self/limits")
+		if err != nil {
+			return err
+		}
+		return errors.New(string(text))
 	case "files":
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -184,7 +190,7 @@ func misbehave(_ context.Context, request []byte, c *sandbox.Child) error {
 	case "sleep":
 		time.Sleep(time.Hour)
 	case "spin":
-		for { //nolint // that is the point
+		for begin := time.Now(); time.Since(begin) < time.Hour; {
 		}
 	}
 	return errors.New("unknown request")
