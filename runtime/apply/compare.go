@@ -176,15 +176,15 @@ func (c *Comparison) ours(name string, info plan.Info) (bool, error) {
 // After an interrupted apply all counts as ours but the foreign content that it
 // was going to replace.
 func (c *Comparison) untouched(name string, rec state.Owned, info plan.Info) (bool, error) {
-	if info.Kind == plan.KindDir {
-		return rec.Kind == plan.KindDir, nil
+	if rec.Claim != nil && rec.Claim.Was != wasForeign {
+		return true, nil
 	}
 	hash, err := hashOf(c.view, name, info.Kind)
 	if err != nil {
 		return false, err
 	}
 	if rec.Claim != nil {
-		return rec.Claim.Was != wasForeign || hash != rec.Claim.Hash, nil
+		return hash != rec.Claim.Hash, nil
 	}
 	return rec.Kind == info.Kind && hash == rec.Hash, nil
 }

@@ -75,7 +75,7 @@ func (c *Comparison) describe(rec *state.Owned, d Declared) {
 	m := d.Resource.Target()
 	rec.Mode, rec.UID, rec.GID = m.Mode, m.UID, m.GID
 	rec.Once, rec.At, rec.Implicit = m.Once, m.At, d.Implicit
-	rec.Source = ""
+	rec.Source, rec.Hash = "", ""
 	switch r := d.Resource.(type) {
 	case *plan.Dir:
 		rec.Kind = plan.KindDir

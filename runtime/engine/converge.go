@@ -102,11 +102,13 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 		return nil, r.evaluationFailed(ctx, st, err)
 	}
 	r.learn(p)
-	cmp, err := apply.Compare(p, st.Owned, r.view)
-	if err != nil {
+	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}}
+	if err := w.leftovers(); err != nil {
 		return nil, err
 	}
-	w := &work{run: r, plan: p, cmp: cmp, state: st}
+	if w.cmp, err = apply.Compare(p, st.Owned, r.view); err != nil {
+		return nil, err
+	}
 	if err := w.all(ctx); err != nil {
 		return nil, err
 	}

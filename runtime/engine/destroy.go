@@ -52,6 +52,9 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 	if err := r.unloadAll(ctx); err != nil {
 		return err
 	}
+	if err := w.leftovers(); err != nil {
+		return err
+	}
 	if w.cmp, err = apply.Compare(w.plan, w.state.Owned, r.view); err != nil {
 		return err
 	}

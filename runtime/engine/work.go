@@ -35,7 +35,6 @@ type work struct {
 
 // all claims, performs, reconciles, removes and settles.
 func (w *work) all(ctx context.Context) error {
-	w.changed = map[string]bool{}
 	if err := w.loadMade(ctx); err != nil {
 		return err
 	}
@@ -139,17 +138,28 @@ func (w *work) open() error {
 	}
 	w.disk = disk
 	w.view.On(disk)
-	w.leftovers()
 	return nil
 }
 
-// leftovers removes the temporary files of an apply that was interrupted.
-func (w *work) leftovers() {
+// leftovers removes the temporary files of an apply that was interrupted. It
+// comes before the comparison, which would take them for somebody's.
+func (w *work) leftovers() error {
 	for name, rec := range w.state.Owned {
-		if rec.Claim != nil && name != "." {
-			_ = w.disk.Remove(fsys.TempName(name)) // absent but for a crash at the wrong moment
+		if rec.Claim == nil || name == "." {
+			continue
+		}
+		tmp := fsys.TempName(name)
+		if _, left, err := plan.Lookup(w.view, tmp); err != nil || !left {
+			continue // a parent that is a link now is for the comparison to refuse
+		}
+		if err := w.open(); err != nil {
+			return err
+		}
+		if err := w.disk.Remove(tmp); err != nil {
+			return explain(fmt.Errorf("cannot remove what an interrupted apply left: %w", err), w.Settings.Root)
 		}
 	}
+	return nil
 }
 
 // perform does, in the order of declaration, what the resources need.
