@@ -52,21 +52,43 @@ func (l *logFile) open() error {
 	return nil
 }
 
-// append writes whole lines.
+// append writes whole lines, rotating between them.
 func (l *logFile) append(lines []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file == nil && l.open() != nil {
-		return
-	}
-	if l.written > 0 && l.written+int64(len(lines)) > l.size {
-		l.rotate()
+	rotated := false
+	for len(lines) > 0 {
 		if l.file == nil && l.open() != nil {
 			return
 		}
+		fits := l.fitting(lines)
+		if fits == 0 {
+			if rotated {
+				return // it can't be rotated
+			}
+			l.rotate()
+			rotated = true
+			continue
+		}
+		rotated = false
+		n, _ := l.file.Write(lines[:fits]) // a full disk loses output, not the service
+		l.written += int64(n)
+		lines = lines[fits:]
 	}
-	n, _ := l.file.Write(lines) // a full disk loses output, not the service
-	l.written += int64(n)
+}
+
+// fitting returns how many bytes of lines the file takes before it is rotated:
+// whole lines, and at least one when it is empty.
+func (l *logFile) fitting(lines []byte) int {
+	room := l.size - l.written
+	switch {
+	case int64(len(lines)) <= room:
+		return len(lines)
+	case l.written == 0:
+		return max(bytes.LastIndexByte(lines[:room], '\n'), bytes.IndexByte(lines, '\n')) + 1
+	default:
+		return bytes.LastIndexByte(lines[:max(room, 0)], '\n') + 1
+	}
 }
 
 // rotate moves the file aside, and the older ones; the oldest goes.
@@ -76,8 +98,8 @@ func (l *logFile) rotate() {
 	for i := l.keep - 1; i >= 1; i-- {
 		os.Rename(fmt.Sprintf("%s.%d", l.path, i), fmt.Sprintf("%s.%d", l.path, i+1)) // it may not exist yet
 	}
-	if os.Rename(l.path, l.path+".1") != nil {
-		os.Truncate(l.path, 0) // better than growing without bound
+	if os.Rename(l.path, l.path+".1") != nil && os.Truncate(l.path, 0) != nil {
+		os.Remove(l.path) // better than growing without bound
 	}
 }
 
