@@ -71,6 +71,10 @@ type Engine struct {
 	// Specs is set by Converge: what runs, or would, of the last plan.
 	Specs []service.Spec
 
+	// Patience, if not nil, ends when promises and runs are no longer waited for:
+	// somebody else wants the instance. Converge then fails with its cause.
+	Patience context.Context
+
 	// Planning is set when nothing is real: values chosen are shown as such, and
 	// files that a command would make count as unknown.
 	Planning bool

@@ -51,16 +51,21 @@ func (r *run) check(ctx context.Context, p *plan.Plan) error {
 	if r.requested(st) != state.Started {
 		return nil
 	}
+	ctx, stop := r.patient(ctx)
+	defer stop()
 	deadline := r.now().Add(r.Wait)
 	unkept := &UnkeptError{}
 	if unkept.Runs, err = r.waitRuns(ctx, deadline); err != nil {
-		return err
+		return context.Cause(ctx)
 	}
 	r.report.Runs = unkept.Runs
 	if r.Promises != nil && len(p.Promises) > 0 {
 		r.report.Promises = r.Promises(ctx, p.Promises, r.Mask, max(0, deadline.Sub(r.now())), func(pr report.Promise) {
 			r.emit(report.Event{Kind: "promise", Name: pr.Name, Promise: &pr})
 		})
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	for _, pr := range r.report.Promises {
 		if !pr.OK {
@@ -69,10 +74,21 @@ func (r *run) check(ctx context.Context, p *plan.Plan) error {
 	}
 	failed := len(unkept.Promises) + len(unkept.Runs)
 	if failed == 0 {
-		return ctx.Err()
+		return nil
 	}
 	r.report.Summary.Failed += failed - 1 // the caller counts one for the error
 	return unkept
+}
+
+// patient returns ctx as it is while the instance's promises and runs are waited
+// for: it also ends, with the same cause, when the engine's patience does.
+func (r *run) patient(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if r.Patience == nil {
+		return ctx, func() { cancel(nil) }
+	}
+	stop := context.AfterFunc(r.Patience, func() { cancel(context.Cause(r.Patience)) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // pollRuns is how often runs are looked at while they are waited for.
