@@ -117,7 +117,9 @@ func differential(t *testing.T, draw func(*rapid.T) action, want func(s subject)
 			if !want(s) {
 				continue
 			}
-			if d := cmp.Diff(expected, play(t, p, s.make)); d != "" {
+			var got []string
+			t.Run(s.name, func(t *testing.T) { got = play(t, p, s.make) })
+			if d := cmp.Diff(expected, got); d != "" {
 				rt.Fatalf("%q after %d: -os +%s:\n%s", texts, cut, s.name, d)
 			}
 		}

@@ -32,6 +32,9 @@ type Overlay struct {
 	umask    uint32
 	uid, gid int
 	lastIno  uint64
+
+	lastFolder string // the folder of the last name, and the way to it; "": none
+	lastSteps  []step
 }
 
 var (

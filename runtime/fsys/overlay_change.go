@@ -28,7 +28,7 @@ func (o *Overlay) masked(perm fs.FileMode) uint32 { return unixMode(perm) & bits
 
 // create puts a new object where nothing is.
 func (o *Overlay) create(p *point, mode uint32) *node {
-	p.pin()
+	o.pin(p)
 	folder := p.folder()
 	n := o.newNode(mode)
 	if folder.sig.Mode&bitSetgid != 0 {
@@ -106,7 +106,8 @@ func (o *Overlay) removable(p *point) error {
 
 // detach takes an object out of its folder.
 func (o *Overlay) detach(p *point) {
-	p.pin()
+	o.pin(p)
+	o.forget()
 	folder := p.folder()
 	if folder.base != "" {
 		folder.set(p.name, nil)
@@ -157,7 +158,7 @@ func (o *Overlay) rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	src.pin() // so that both ways go through the same nodes
+	o.pin(src) // so that both ways go through the same nodes
 	dst, err := o.resolve("rename", to, followNever)
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func (o *Overlay) replaceable(from, to string) error {
 		}
 		return nil
 	}
-	there.pin()
+	o.pin(there)
 	here, err := o.existing("rename", from, followSlash)
 	if err != nil {
 		return err
@@ -213,7 +214,7 @@ func renamable(src, dst *point) error {
 }
 
 func (o *Overlay) move(src, dst *point) {
-	dst.pin()
+	o.pin(dst)
 	if dst.node != nil {
 		o.detach(dst)
 	}
@@ -240,7 +241,7 @@ func (o *Overlay) lchmod(name string, mode fs.FileMode) error {
 	if p.node.sig.isLink() {
 		return &RefusedError{Op: "chmod", Path: name, Link: name}
 	}
-	p.pin()
+	o.pin(p)
 	p.node.chmod(mode)
 	return nil
 }
@@ -304,7 +305,7 @@ func (o *Overlay) alter(op, name string, follow following, change func(*node)) e
 	if err != nil {
 		return err
 	}
-	p.pin()
+	o.pin(p)
 	change(p.node)
 	return nil
 }

@@ -95,7 +95,7 @@ func (o *Overlay) admit(p *point, flag int) error {
 			return syscall.EROFS
 		}
 	}
-	p.pin()
+	o.pin(p)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -90,7 +91,20 @@ func (w *walker) start(name string) (*point, error) {
 			return nil, err
 		}
 	}
-	return w.walk(strings.Split(name, "/"))
+	if !plain(name) {
+		return w.walk(strings.Split(name, "/"))
+	}
+	folder, base := split(name)
+	if folder == w.o.lastFolder {
+		w.steps = slices.Clip(w.o.lastSteps)
+		p, err := w.enter(w.steps[len(w.steps)-1].node, base, nil, true, false)
+		return p, err
+	}
+	p, err := w.walk(strings.Split(name, "/"))
+	if err == nil && p.name == base && w.links == 0 {
+		w.o.lastFolder, w.o.lastSteps = folder, p.steps
+	}
+	return p, err
 }
 
 // walk goes on with parts, of which none but the last may be missing.
@@ -201,6 +215,9 @@ func (o *Overlay) lookup(folder *node, name string) (*node, error) {
 	return child, nil
 }
 
+// forget drops the way to the last folder, which a change may have made wrong.
+func (o *Overlay) forget() { o.lastFolder, o.lastSteps = "", nil }
+
 // absent makes ENOENT of what says that the base has no such thing (any more).
 func absent(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -210,7 +227,10 @@ func absent(err error) error {
 }
 
 // pin puts into the tree what a point went through, so that a change to it stays.
-func (p *point) pin() {
+func (o *Overlay) pin(p *point) {
+	if o.lastFolder != "" && &o.lastSteps[0] != &p.steps[0] {
+		o.forget() // it may have gone through other nodes
+	}
 	for i := 1; i < len(p.steps); i++ {
 		p.steps[i-1].node.set(p.steps[i].name, p.steps[i].node)
 	}

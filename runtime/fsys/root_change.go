@@ -115,6 +115,9 @@ func (r *Root) Rename(from, to string) error {
 	}
 	dst, err := r.spot("rename", to)
 	if err != nil {
+		if srcErr := r.parentError(src.rel); srcErr != nil { // it comes first
+			return r.renameError(from, to, src.rel, ".", srcErr)
+		}
 		return renamed(err, from, to)
 	}
 	if src.slash || dst.slash || from == to {
@@ -149,16 +152,10 @@ func (r *Root) renamable(src, dst spot, same bool) error {
 			return syscall.EEXIST
 		}
 	}
-	switch {
-	case hereErr == syscall.ELOOP || src.dot && hereErr != nil:
-		return hereErr
-	case thereErr == syscall.ELOOP || dst.dot && thereErr != nil:
-		return thereErr
-	}
-	if err := r.parentError(src.rel); err != nil {
+	if err := r.wayTo(src, hereErr); err != nil {
 		return err
 	}
-	if err := r.parentError(dst.rel); err != nil {
+	if err := r.wayTo(dst, thereErr); err != nil {
 		return err
 	}
 	switch {
@@ -168,6 +165,15 @@ func (r *Root) renamable(src, dst spot, same bool) error {
 		return syscall.ENOTDIR
 	}
 	return nil
+}
+
+// wayTo says why the folder that s names an entry of can't be entered; err is
+// what was said of s itself.
+func (r *Root) wayTo(s spot, err error) error {
+	if s.dot || err == syscall.ELOOP {
+		return err
+	}
+	return r.parentError(s.rel)
 }
 
 // spotted is what lstat says of a name with its slash.
