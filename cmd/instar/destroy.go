@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"instar/runtime/control"
+	"instar/runtime/plan"
+)
+
+// destroy stops an instance and removes what an apply created and nobody
+// changed; with --purge all of it, data too.
+func (a *app) destroy(ctx context.Context, args []string) error {
+	t, st, err := a.existing(args[0])
+	if err != nil {
+		return err
+	}
+	served, err := a.through(ctx, t.folder, control.Action{Verb: "destroy", Purge: a.opts.purge})
+	if served {
+		return err
+	}
+	in, err := a.instance(t, st, st.Settings, true)
+	if err != nil {
+		return err
+	}
+	unlock, err := in.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	e, done := in.real(nil, a.ui.follow(false))
+	defer done()
+	r, err := e.Destroy(ctx, a.opts.purge)
+	if err == nil && !a.opts.purge {
+		a.ui.left(in)
+	}
+	return a.finish(ctx, r, err)
+}
+
+// left says what a destruction has left where.
+func (u *ui) left(in *instance) {
+	st, err := in.folder.Load()
+	if err != nil || len(st.Owned) == 0 {
+		return
+	}
+	var data []string
+	for _, path := range plan.SortedKeys(st.Owned) {
+		if st.Owned[path].Once {
+			data = append(data, path)
+		}
+	}
+	what := ""
+	if len(data) > 0 {
+		what = fmt.Sprintf(" (made once: %s)", list(data, 5))
+	}
+	u.say("left in %s%s: instar destroy %s --purge removes it for good", in.settings.Root, what, in.name)
+}
+
+// list joins names, at most n of them.
+func list(names []string, n int) string {
+	text := ""
+	for i, name := range names {
+		switch {
+		case i == n:
+			return fmt.Sprintf("%s and %d more", text, len(names)-n)
+		case i > 0:
+			text += ", "
+		}
+		text += name
+	}
+	return text
+}

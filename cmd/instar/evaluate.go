@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"instar/builtins"
+	"instar/runtime/engine"
+	"instar/runtime/plan"
+	"instar/runtime/state"
+	"instar/starlark/eval"
+	"instar/starlark/interp"
+)
+
+// profileError is what is wrong with a profile, as reports carry it.
+type profileError struct{ cause *interp.Error }
+
+func (e *profileError) Error() string { return e.cause.Error() }
+func (e *profileError) Unwrap() error { return e.cause }
+
+// At returns the place, "instance.star:12:5".
+func (e *profileError) At() string { return e.cause.Pos.String() }
+
+// Hint says what can be done.
+func (e *profileError) Hint() string { return e.cause.Hint }
+
+// asProfileError gives the error of an evaluation the methods that reports look
+// for.
+func asProfileError(err error) error {
+	var e *interp.Error
+	if !errors.As(err, &e) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &profileError{e}
+}
+
+// limits are the bounds of an evaluation, as the flags say.
+func (o *options) limits() eval.Limits {
+	return eval.Limits{Source: o.maxSource, Steps: o.maxSteps, Time: o.maxTime, Memory: o.maxMemory}
+}
+
+// evaluator returns what evaluates an instance's profile for the engine.
+func evaluator(home state.Home, name string, s state.Settings, w who, limits eval.Limits) engine.Evaluator {
+	return func(ctx context.Context, st *state.State, view plan.View) (*plan.Plan, error) {
+		req, err := request(s.Profile)
+		if err != nil {
+			return nil, err
+		}
+		if req.Inputs, err = inputs(home, name, s, w); err != nil {
+			return nil, err
+		}
+		req.Inputs.Values = st.Values
+		p, err := eval.Evaluate(ctx, req, observer(view), limits)
+		if err != nil {
+			return nil, asProfileError(err)
+		}
+		return p, nil
+	}
+}
+
+// request asks for a profile, a folder or a file.
+func request(profile string) (eval.Request, error) {
+	dir, entry, _, err := eval.Locate(profile)
+	return eval.Request{Dir: dir, Entry: entry}, err
+}
+
+// inputs are what an evaluation starts from, but for the remembered values.
+func inputs(home state.Home, name string, s state.Settings, w who) (builtins.Inputs, error) {
+	node, err := facts(s.Manager)
+	if err != nil {
+		return builtins.Inputs{}, err
+	}
+	in := builtins.Inputs{
+		Instance: builtins.Instance{
+			Name: name, Root: s.Root, User: w.user, Group: w.group,
+			UID: w.uid, GID: w.gid, Groups: w.groups, Superuser: w.superuser,
+		},
+		Node:      node,
+		Release:   s.Release,
+		HeldPorts: heldPorts(home, name),
+	}
+	in.Params, err = given(s.Params)
+	return in, err
+}
+
+// given converts remembered parameters to what the builtins take.
+func given(params map[string]state.Given) (map[string]builtins.Given, error) {
+	out := make(map[string]builtins.Given, len(params))
+	for name, g := range params {
+		if g.Text != nil {
+			out[name] = builtins.GivenText(*g.Text)
+			continue
+		}
+		value, err := json.Marshal(g.Value)
+		if err != nil {
+			return nil, fmt.Errorf("cannot encode parameter %q: %w", name, err)
+		}
+		out[name] = builtins.GivenJSON(value)
+	}
+	return out, nil
+}
+
+// heldPorts returns the ports that other instances of this node have chosen, as
+// far as their state can be read.
+func heldPorts(home state.Home, name string) []int {
+	names, err := home.Names()
+	if err != nil {
+		return nil
+	}
+	var ports []int
+	for _, other := range names {
+		if other == name {
+			continue
+		}
+		st, err := home.Instance(other).Load()
+		if err != nil {
+			continue
+		}
+		for _, v := range st.Values {
+			if port, err := strconv.Atoi(v.Text); err == nil && v.Kind == "port" {
+				ports = append(ports, port)
+			}
+		}
+	}
+	slices.Sort(ports)
+	return ports
+}
+
+// observer reads what commands and services made, for the profile.
+func observer(view plan.View) eval.Observe {
+	return func(path string) ([]byte, error) {
+		info, err := view.Lstat(path)
+		if err != nil {
+			return nil, err
+		}
+		if info.Kind == plan.KindFile && info.Size > builtins.MaxObserved {
+			return nil, fmt.Errorf("%s has %d bytes, and at most %d are read", path, info.Size, builtins.MaxObserved)
+		}
+		return view.ReadFile(path)
+	}
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+
+	"instar/runtime/control"
+)
+
+// restart ends and starts an instance's services, or one of them.
+func (a *app) restart(ctx context.Context, args []string) error {
+	t, st, err := a.existing(args[0])
+	if err != nil {
+		return err
+	}
+	action := control.Action{Verb: "restart"}
+	if len(args) > 1 {
+		if action.Service = args[1]; !hasService(st, action.Service) {
+			return noService(st, action.Service)
+		}
+	}
+	if served, err := a.through(ctx, t.folder, action); served {
+		return err
+	}
+	return unsupervised(t.name, "cannot restart anything")
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+)
+
+// signalled is why a context ended: somebody asked instar to stop.
+type signalled struct{ signal os.Signal }
+
+func (s signalled) Error() string {
+	if s.signal == syscall.SIGTERM {
+		return "terminated"
+	}
+	return "interrupted"
+}
+
+// code is the exit code by which shells know the signal.
+func (s signalled) code() int {
+	if s.signal == syscall.SIGTERM {
+		return exitTerminated
+	}
+	return exitInterrupted
+}
+
+// patient is set by commands that tidy up at the first signal, however long
+// that takes: a second signal then does not end them at once.
+var patient atomic.Bool
+
+// withSignals returns a context that the first SIGINT or SIGTERM ends, with a
+// [signalled] cause. A second one ends the process on the spot: what an apply
+// leaves then, the next one continues.
+func withSignals(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				why := signalled{s}
+				if !first && !patient.Load() {
+					os.Exit(why.code())
+				}
+				cancel(why)
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+}

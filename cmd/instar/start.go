@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+
+	"instar/runtime/control"
+	"instar/runtime/state"
+)
+
+// start asks for an instance, or one of its services, to run.
+func (a *app) start(ctx context.Context, args []string) error {
+	return a.request(ctx, args, "start", state.Started)
+}
+
+// request has an instance be in the requested state from now on. One service
+// alone can only be asked for where something supervises it.
+func (a *app) request(ctx context.Context, args []string, verb, requested string) error {
+	t, st, err := a.existing(args[0])
+	if err != nil {
+		return err
+	}
+	service := ""
+	if len(args) > 1 {
+		if service = args[1]; !hasService(st, service) {
+			return noService(st, service)
+		}
+	}
+	action := control.Action{Verb: verb, Service: service}
+	if served, err := a.through(ctx, t.folder, action); served {
+		return err
+	}
+	if service != "" {
+		return unsupervised(t.name, "cannot "+verb+" service \""+service+"\" alone")
+	}
+	in, err := a.instance(t, st, st.Settings, true)
+	if err != nil {
+		return err
+	}
+	if err := in.request(requested); err != nil {
+		return err
+	}
+	if in.settings.Manager == "none" || in.settings.Manager == "" {
+		a.ui.hint("nothing supervises the services of \"" + t.name + "\": its state is remembered as " + requested + "; `instar up " + t.name + "` runs them")
+		in.settings.Manager = "none"
+	}
+	return a.converge(ctx, in, requested)
+}
+
+// request remembers the requested state at once, so that it holds even when the
+// profile is broken.
+func (in *instance) request(requested string) error {
+	unlock, err := in.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	st, err := in.folder.Load()
+	if err != nil {
+		return err
+	}
+	st.Requested = requested
+	return in.folder.Save(st)
+}
+
+func hasService(st *state.State, name string) bool {
+	_, ok := st.Services[name]
+	return ok
+}
+
+// noService is the error of a name that no service or run has.
+func noService(st *state.State, name string) error {
+	var names []string
+	for n := range st.Services {
+		names = append(names, n)
+	}
+	hint := didYouMean(name, names)
+	if hint == "" {
+		hint = "instar status " + st.Instance + " lists them"
+	}
+	return hinted(hint, "instance %q has no service or run %q", st.Instance, name)
+}
+
+// unsupervised is the error of what only a supervisor can do.
+func unsupervised(name, what string) error {
+	return hinted("`instar up "+name+"` does", "%s: nothing supervises the services of %q", what, name)
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"instar/runtime/plan"
+	"instar/runtime/report"
+	"instar/runtime/state"
+)
+
+// status shows all instances, or one.
+func (a *app) status(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return a.statusAll(ctx)
+	}
+	t, st, err := a.existing(args[0])
+	if err != nil {
+		return err
+	}
+	s, err := a.statusOf(ctx, t, st)
+	if err != nil {
+		return err
+	}
+	if a.ui.json {
+		a.ui.document(s)
+		return nil
+	}
+	a.ui.status(s, st)
+	return nil
+}
+
+// statusOf asks what serves the instance, else says what is remembered: then
+// nothing supervises its services.
+func (a *app) statusOf(ctx context.Context, t target, st *state.State) (*report.Status, error) {
+	client, err := a.serving(ctx, t.folder)
+	if err != nil {
+		return nil, err
+	}
+	if client != nil {
+		defer client.Close()
+		return client.Status(ctx, t.name, a.opts.reveal)
+	}
+	return restingStatus(t.folder, st, a.ui.mask.Walk, a.opts.reveal)
+}
+
+// restingStatus is the status of an instance whose services nothing supervises.
+func restingStatus(folder state.Folder, st *state.State, mask func(any) any, reveal bool) (*report.Status, error) {
+	promises, err := lastPromises(folder)
+	if err != nil {
+		return nil, err
+	}
+	s := &report.Status{
+		FormatVersion: report.FormatVersion,
+		Instance:      st.Instance,
+		State:         st.Requested,
+		Generation:    st.Generation,
+		Services:      []report.Service{},
+		Runs:          []report.Service{},
+		Promises:      declaredOnly(promises, st.Promises),
+		Published:     map[string]any{},
+	}
+	for _, name := range plan.SortedKeys(st.Services) {
+		one := report.Service{Name: name, Status: "stopped"}
+		if st.Services[name].Run {
+			s.Runs = append(s.Runs, one)
+		} else {
+			s.Services = append(s.Services, one)
+		}
+	}
+	for key, value := range st.Published {
+		if !reveal {
+			value = mask(value)
+		}
+		s.Published[key] = value
+	}
+	if st.Pending != "" {
+		text, _ := mask(st.Pending).(string)
+		s.Pending = &text
+	}
+	if st.LastBang != nil {
+		s.LastBang = &report.Bang{At: st.LastBang.At, Reason: st.LastBang.Reason}
+	}
+	return s, nil
+}
+
+// declaredOnly returns the outcomes of the promises that are still declared,
+// never nil.
+func declaredOnly(outcomes []report.Promise, declared []plan.Promise) []report.Promise {
+	names := map[string]bool{}
+	for _, p := range declared {
+		names[p.Name] = true
+	}
+	kept := []report.Promise{}
+	for _, o := range outcomes {
+		if names[o.Name] {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+// instanceLine is one instance in the list of all.
+type instanceLine struct {
+	Instance   string `json:"instance"`
+	State      string `json:"state,omitempty"`
+	Generation int    `json:"generation"`
+	Services   int    `json:"services"`
+	// Running counts the services that run; nil when nothing supervises them.
+	Running *int          `json:"running,omitempty"`
+	Pending *string       `json:"pending"`
+	Profile string        `json:"profile,omitempty"`
+	Root    string        `json:"root,omitempty"`
+	Served  string        `json:"served,omitempty"`
+	Error   *report.Error `json:"error,omitempty"`
+}
+
+func (a *app) statusAll(ctx context.Context) error {
+	if err := a.openHome(); err != nil {
+		return err
+	}
+	names, err := a.home.Names()
+	if err != nil {
+		return err
+	}
+	lines := make([]instanceLine, 0, len(names))
+	for _, name := range names {
+		lines = append(lines, a.line(ctx, name))
+	}
+	if a.ui.json {
+		a.ui.document(struct {
+			FormatVersion int            `json:"format_version"`
+			Instances     []instanceLine `json:"instances"`
+		}{report.FormatVersion, lines})
+		return nil
+	}
+	if len(lines) == 0 {
+		a.ui.say("no instances in %s", a.home)
+		return nil
+	}
+	a.ui.instances(lines)
+	return nil
+}
+
+// line describes one instance. One that cannot be read does not keep the others
+// from being shown.
+func (a *app) line(ctx context.Context, name string) instanceLine {
+	folder := a.home.Instance(name)
+	st, err := folder.Load()
+	if err != nil {
+		return instanceLine{Instance: name, State: "unknown", Error: a.ui.errorOf(err)}
+	}
+	a.ui.learn(st.Secrets)
+	l := instanceLine{
+		Instance: name, State: st.Requested, Generation: st.Generation,
+		Profile: st.Settings.Profile, Root: st.Settings.Root,
+	}
+	s, err := a.statusOf(ctx, target{name, st.Settings.Profile, folder}, st)
+	if err != nil {
+		l.Error = a.ui.errorOf(err)
+		return l
+	}
+	l.Services, l.Pending, l.Served = len(s.Services), s.Pending, s.Served
+	if s.Served != "" {
+		running := 0
+		for _, service := range s.Services {
+			if service.Status == "running" {
+				running++
+			}
+		}
+		l.Running = &running
+	}
+	return l
+}
+
+// instances prints the list of all instances.
+func (u *ui) instances(lines []instanceLine) {
+	t := table{header: []string{"INSTANCE", "STATE", "GENERATION", "SERVICES", "PROFILE", "ROOT"}}
+	for _, l := range lines {
+		if l.Error != nil {
+			t.add(cell{text: l.Instance}, cell{l.State, red}, cell{text: "-"}, cell{text: "-"}, cell{text: l.Error.Message})
+			continue
+		}
+		running := 0
+		if l.Running != nil {
+			running = *l.Running
+		}
+		t.add(cell{text: l.Instance}, stateCell(l.State, l.Pending), cell{text: strconv.Itoa(l.Generation)},
+			cell{text: fmt.Sprintf("%d/%d running", running, l.Services)}, cell{text: l.Profile}, cell{text: l.Root})
+	}
+	u.print(t.render(u.outColor))
+}
+
+func stateCell(name string, pending *string) cell {
+	switch {
+	case pending != nil:
+		return cell{name + ", pending", yellow}
+	case name == state.Started:
+		return cell{name, green}
+	}
+	return cell{name, faint}
+}
+
+// status prints one instance.
+func (u *ui) status(s *report.Status, st *state.State) {
+	t := table{}
+	t.add(cell{"instance", bold}, cell{text: s.Instance})
+	t.add(cell{"state", bold}, stateCell(s.State, s.Pending))
+	t.texts("generation", generationText(s.Generation, st.AppliedAt))
+	t.texts("profile", st.Settings.Profile)
+	t.texts("root", st.Settings.Root)
+	t.texts("release", st.Settings.Release)
+	served := s.Served
+	if served == "" {
+		served = "nothing supervises its services"
+	}
+	t.texts("served by", served)
+	if s.Pending != nil {
+		t.texts("pending", *s.Pending)
+	}
+	if s.LastBang != nil {
+		t.texts("last bang", ago(s.LastBang.At)+": "+s.LastBang.Reason)
+	}
+	u.print(t.render(u.outColor))
+	u.processes("services", s.Services)
+	u.processes("runs", s.Runs)
+	u.outcomes(s.Promises)
+	u.published(s.Published)
+}
+
+func generationText(n int, at time.Time) string {
+	if at.IsZero() {
+		return strconv.Itoa(n)
+	}
+	return fmt.Sprintf("%d, %s", n, ago(at))
+}
+
+// processes prints services or runs.
+func (u *ui) processes(title string, list []report.Service) {
+	if len(list) == 0 {
+		return
+	}
+	t := table{indent: "  "}
+	for _, s := range list {
+		var notes string
+		if s.PID > 0 {
+			notes = fmt.Sprintf("pid %d", s.PID)
+		}
+		if s.Restarts > 0 {
+			notes += fmt.Sprintf("  %d restarts", s.Restarts)
+		}
+		if s.Since != nil {
+			notes += "  since " + ago(*s.Since)
+		}
+		if s.Message != "" && s.Message != s.Status {
+			notes += "  " + s.Message
+		}
+		t.add(cell{text: s.Name}, statusCell(s.Status), cell{text: notes})
+	}
+	u.print(title + ":\n" + t.render(u.outColor))
+}
+
+func statusCell(status string) cell {
+	switch status {
+	case "running", "done":
+		return cell{status, green}
+	case "failed":
+		return cell{status, red}
+	case "restarting", "waiting":
+		return cell{status, yellow}
+	}
+	return cell{status, faint}
+}
+
+// outcomes prints what promises were last known to be.
+func (u *ui) outcomes(list []report.Promise) {
+	if len(list) == 0 {
+		return
+	}
+	t := table{indent: "  "}
+	for _, p := range list {
+		t.add(verdict(p.OK), cell{text: p.Name}, cell{text: "since " + ago(p.At)}, cell{text: p.Message})
+	}
+	u.print("promises:\n" + t.render(u.outColor))
+}
+
+// ago says how long ago something was.
+func ago(at time.Time) string {
+	switch d := time.Since(at); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return at.Local().Format("2006-01-02 15:04")
+}

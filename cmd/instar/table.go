@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+)
+
+// verb is one command of instar: a line of [commands] and a file.
+type verb struct {
+	name    string
+	args    string // as shown behind the name: "PROFILE|NAME"
+	summary string // one line
+	min     int    // arguments, at least
+	max     int    // and at most
+	flags   []func(*options, *pflag.FlagSet)
+	run     func(a *app, ctx context.Context, args []string) error
+	// complete names what completion offers for an argument: "target",
+	// "instance", "profile", "topic", "shell" or "".
+	complete string
+}
+
+// commands returns every command, in the order of `instar help`.
+func commands() []verb {
+	return []verb{
+		{"plan", "PROFILE|NAME", "show what apply would do", 1, 1,
+			flagSets{profileFlags, limitFlags, revealFlag, detailedFlag}, (*app).plan, "target"},
+		{"apply", "PROFILE|NAME", "converge an instance", 1, 1,
+			flagSets{profileFlags, limitFlags, revealFlag}, (*app).apply, "target"},
+		{"up", "PROFILE|NAME", "apply, then supervise the services in the foreground until Ctrl-C", 1, 1,
+			flagSets{profileFlags, limitFlags, revealFlag}, (*app).up, "target"},
+		{"status", "[NAME]", "instances, or one with its services, promises and published values", 0, 1,
+			flagSets{revealFlag}, (*app).status, "instance"},
+		{"logs", "NAME [SERVICE]", "what services and commands wrote", 1, 2,
+			flagSets{followFlags}, (*app).logs, "instance"},
+		{"start", "NAME [SERVICE]", "start an instance, or one of its services", 1, 2,
+			flagSets{limitFlags}, (*app).start, "instance"},
+		{"stop", "NAME [SERVICE]", "stop an instance, or one of its services", 1, 2,
+			flagSets{limitFlags}, (*app).stop, "instance"},
+		{"restart", "NAME [SERVICE]", "restart an instance's services, or one of them", 1, 2,
+			flagSets{limitFlags}, (*app).restart, "instance"},
+		{"destroy", "NAME", "stop and remove an instance; what was made once stays", 1, 1,
+			flagSets{purgeFlag}, (*app).destroy, "instance"},
+		{"promise", "NAME", "check an instance's promises now", 1, 1,
+			nil, (*app).promise, "instance"},
+		{"params", "PROFILE", "parameters of a profile: types, defaults, docs", 1, 1,
+			flagSets{limitFlags, schemaFlag}, (*app).params, "profile"},
+		{"why", "NAME PATH", "which line of which profile made this", 2, 2,
+			nil, (*app).why, "instance"},
+		{"help", "[COMMAND|BUILTIN|TOPIC]", "explain a command, a builtin or a topic", 0, 1,
+			nil, (*app).help, "topic"},
+		{"completion", "bash|zsh|fish|powershell", "print a script that completes command lines", 1, 1,
+			nil, (*app).completion, "shell"},
+		{"version", "", "print the version", 0, 0,
+			nil, (*app).version, ""},
+	}
+}
+
+// flagSets are the groups of flags that a command takes.
+type flagSets = []func(*options, *pflag.FlagSet)

@@ -1,0 +1,4 @@
+package main
+
+// setUmask does nothing: Windows has no umask.
+func setUmask() {}
