@@ -11,9 +11,14 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if err := checkManager(a.opts.manager); err != nil {
 		return err
 	}
-	e, done := in.paper(nil, a.ui.follow(true))
+	manager, release, err := a.served(ctx, in.folder)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, done := in.paper(manager, a.ui.follow(true))
 	defer done()
-	if in.settings.Manager == "none" {
+	if in.settings.Manager == "none" && manager == nil {
 		e.Manager = nil
 	}
 	e.Reveal = a.opts.reveal

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"instar/runtime/report"
+	"instar/runtime/service"
 )
 
 // ErrNotServed says that nobody serves at a socket.
@@ -50,20 +51,30 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Status asks for an instance's status.
 func (c *Client) Status(ctx context.Context, instance string, reveal bool) (*report.Status, error) {
-	query := ""
+	rest := ""
 	if reveal {
-		query = "?reveal=1"
+		rest = "?reveal=1"
 	}
-	resp, err := c.do(ctx, "GET", instance, query, nil)
+	st := &report.Status{}
+	return st, c.get(ctx, instance, rest, st)
+}
+
+// Services asks for the states of an instance's services and runs.
+func (c *Client) Services(ctx context.Context, instance string) (map[string]service.State, error) {
+	states := map[string]service.State{}
+	return states, c.get(ctx, instance, "/services", &states)
+}
+
+func (c *Client) get(ctx context.Context, instance, rest string, answer any) error {
+	resp, err := c.do(ctx, "GET", instance, rest, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
-	st := &report.Status{}
-	if err := json.NewDecoder(resp.Body).Decode(st); err != nil {
-		return nil, fmt.Errorf("cannot understand the status: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("cannot understand the server: %w", err)
 	}
-	return st, nil
+	return nil
 }
 
 // Act asks for an action, tells sink what happens, and returns the outcome and

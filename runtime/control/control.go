@@ -15,6 +15,7 @@ import (
 	"net/http"
 
 	"instar/runtime/report"
+	"instar/runtime/service"
 	"instar/runtime/state"
 )
 
@@ -44,6 +45,8 @@ type Server interface {
 	// Status returns what is known of an instance. With reveal, secrets in
 	// published values are shown.
 	Status(ctx context.Context, instance string, reveal bool) (*report.Status, error)
+	// Services returns the states of an instance's services and runs, by name.
+	Services(ctx context.Context, instance string) (map[string]service.State, error)
 	// Act does something, tells sink what happens, and returns the outcome and
 	// the exit code that the command line gives for it.
 	Act(ctx context.Context, instance string, action Action, sink report.Sink) (*report.Report, int)
@@ -69,6 +72,7 @@ type route struct {
 var routes = []route{
 	{"GET /v1/instances", "the names of the instances that are served", (*handler).list},
 	{"GET /v1/instances/{name}", "status; ?reveal=1 shows secrets", (*handler).status},
+	{"GET /v1/instances/{name}/services", "what its services were started with, and do", (*handler).services},
 	{"GET /v1/instances/{name}/events", "events as they happen (server-sent events)", (*handler).events},
 	{"POST /v1/instances/{name}/apply", "converge; an Action as body, lines of Message as answer", (*handler).act},
 	{"POST /v1/instances/{name}/start", "start the instance or one service", (*handler).act},

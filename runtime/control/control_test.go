@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"instar/runtime/report"
+	"instar/runtime/service"
 	"instar/runtime/state"
 )
 
@@ -34,6 +35,10 @@ func (f *fake) Status(_ context.Context, name string, reveal bool) (*report.Stat
 		st.Published["url"] = "clear"
 	}
 	return st, nil
+}
+
+func (f *fake) Services(context.Context, string) (map[string]service.State, error) {
+	return map[string]service.State{"alpha": {Name: "alpha", Digest: "d", PID: 7}}, nil
 }
 
 func (f *fake) Act(ctx context.Context, name string, a Action, sink report.Sink) (*report.Report, int) {
@@ -99,6 +104,14 @@ func TestStatus(t *testing.T) {
 	var unknown *UnknownError
 	if _, err := c.Status(context.Background(), "other", false); !errors.As(err, &unknown) {
 		t.Errorf("unknown instance: got %v", err)
+	}
+}
+
+func TestServices(t *testing.T) {
+	c := serve(t, filepath.Join(t.TempDir(), "s"), newFake())
+	states, err := c.Services(context.Background(), "web")
+	if err != nil || states["alpha"].Digest != "d" || states["alpha"].PID != 7 {
+		t.Errorf("got %v, %v", states, err)
 	}
 }
 

@@ -99,6 +99,15 @@ func (h *handler) status(w http.ResponseWriter, req *http.Request) {
 	reply(w, http.StatusOK, st)
 }
 
+func (h *handler) services(w http.ResponseWriter, req *http.Request) {
+	states, err := h.server.Services(req.Context(), req.PathValue("name"))
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	reply(w, http.StatusOK, states)
+}
+
 func (h *handler) events(w http.ResponseWriter, req *http.Request) {
 	ctx, cancel := h.eventContext(req.Context())
 	defer cancel()

@@ -41,7 +41,7 @@ type Options struct {
 	Checker *promise.Checker // for the periodical checks; nil checks nothing
 	// Status completes what is shown of a state: published values and the
 	// like, masked unless reveal is set.
-	Status func(st *state.State, reveal bool) *report.Status
+	Status func(st *state.State, reveal bool) (*report.Status, error)
 	// Exit gives the exit code of an outcome.
 	Exit func(*report.Report, error) int
 	// Sink sees everything that happens, whoever asked for it.

@@ -7,6 +7,7 @@ import (
 	"instar/runtime/engine"
 	"instar/runtime/plan"
 	"instar/runtime/report"
+	"instar/runtime/service"
 )
 
 var _ control.Server = (*Instance)(nil)
@@ -23,7 +24,10 @@ func (n *Instance) Status(ctx context.Context, name string, reveal bool) (*repor
 	if err != nil {
 		return nil, err
 	}
-	status := n.options.Status(st, reveal)
+	status, err := n.options.Status(st, reveal)
+	if err != nil {
+		return nil, err
+	}
 	have, err := n.options.Manager.Observe(ctx, name)
 	if err != nil {
 		return nil, err
@@ -38,13 +42,20 @@ func (n *Instance) Status(ctx context.Context, name string, reveal bool) (*repor
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	status.Promises = []report.Promise{}
-	for _, p := range st.Promises {
+	for i, p := range status.Promises {
 		if r, ok := n.results[p.Name]; ok {
-			status.Promises = append(status.Promises, r)
+			status.Promises[i] = r
 		}
 	}
 	return status, nil
+}
+
+// Services implements [control.Server].
+func (n *Instance) Services(ctx context.Context, name string) (map[string]service.State, error) {
+	if name != n.options.Name {
+		return nil, &control.UnknownError{Instance: name}
+	}
+	return n.options.Manager.Observe(ctx, name)
 }
 
 // Act implements [control.Server].
