@@ -172,10 +172,10 @@ func (f *overlayFile) writeAt(b []byte, off int64) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	end := off + int64(len(b))
-	if end > maxFile {
+	if off > maxFile-int64(len(b)) {
 		return 0, syscall.EFBIG
 	}
+	end := off + int64(len(b))
 	if end > int64(len(f.n.data)) {
 		f.n.resize(end)
 	}
