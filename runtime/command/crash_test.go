@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"instar/runtime/command"
 )
 
@@ -111,6 +112,9 @@ func TestSupervisorKilled(t *testing.T) {
 	rec, err := command.Load(b.dir, "init")
 	if err != nil || rec.Status != command.Started || rec.Supervisor == 0 {
 		t.Fatalf("record %+v, %v", rec, err)
+	}
+	if session, err := unix.Getsid(rec.Supervisor); err != nil || session != rec.Supervisor {
+		t.Errorf("Ctrl-C would reach the supervisor: session %d, %v", session, err)
 	}
 	if err := syscall.Kill(rec.Supervisor, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -188,6 +188,22 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// TestDescriptors: what the deployer was started with is not the command's.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	deployer := b.deployer(b.job("fds", "ls /proc/self/fd | tr '\n' ' '"), false)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	deployer.ExtraFiles = []*os.File{null, null, null}
+	if out, err := deployer.Output(); err != nil || string(out) != "0 1 2 3 \n" { // 3 is ls's own
+		t.Errorf("descriptors %q, %v", out, err)
+	}
+}
+
 // TestTimeout has a grandchild in a session of its own that ignores TERM.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
@@ -331,6 +347,14 @@ func TestPrepare(t *testing.T) {
 	}
 	if rec := b.run(job); !rec.Wipe["data"] || command.Running(b.dir, "prepared") {
 		t.Errorf("record %+v", rec)
+	}
+	// A refusal is no success, though the record is that of one.
+	job.Prepare = nil
+	if rec, err := command.Run(t.Context(), job); err == nil || !strings.Contains(err.Error(), "data is not empty") {
+		t.Errorf("began with data not empty: %+v, %v", rec, err)
+	}
+	if rec, err := command.Load(b.dir, "prepared"); err != nil || rec.Status != command.Succeeded {
+		t.Errorf("record %+v, %v", rec, err)
 	}
 }
 

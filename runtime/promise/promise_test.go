@@ -149,10 +149,10 @@ func text(s string) *string { return &s }
 func yes(b bool) *bool      { return &b }
 
 func TestHTTP(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("http_proxy", "http://127.0.0.1:1")
 	server := httptest.NewServer(http.HandlerFunc(serve))
 	defer server.Close()
+	t.Setenv("HTTP_PROXY", server.URL)
+	t.Setenv("http_proxy", server.URL)
 	secure := httptest.NewTLSServer(http.HandlerFunc(serve))
 	secure.Config.ErrorLog = nil
 	defer secure.Close()
@@ -163,6 +163,7 @@ func TestHTTP(t *testing.T) {
 	h, s := server.URL, secure.URL
 	run(t, checker(), []one{
 		{"ok", plan.Check{Kind: "http", URL: h + "/"}, ""},
+		{"no proxy", plan.Check{Kind: "http", URL: "http://no.such.host.invalid/"}, `the host "no.such.host.invalid"`},
 		{"contains", plan.Check{Kind: "http", URL: h + "/", Contains: text("elcom")}, ""},
 		{"lacks", plan.Check{Kind: "http", URL: h + "/", Contains: text(hidden)}, "does not contain \"********\""},
 		{"502", plan.Check{Kind: "http", URL: h + "/bad", Status: 200}, "status 502, want 200"},
@@ -250,7 +251,7 @@ func TestFile(t *testing.T) {
 	write(t, at("lit*eral"), []byte("star"))
 	age(t, at("a.log"), 3*time.Hour)
 	large := bytes.Repeat([]byte("x"), 1<<20)
-	copy(large[256<<10-3:], "needle") // across the pieces
+	copy(large[256<<10+len("needle")-3:], "needle") // across the pieces
 	write(t, at("large"), large)
 	if err := os.Mkdir(at("z.log"), 0o700); err != nil {
 		t.Fatal(err)
