@@ -8,7 +8,6 @@ import (
 
 	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
-	"go.starlark.net/starlarkstruct"
 )
 
 // json: encode, encode_indent, decode, indent
@@ -33,7 +32,7 @@ func jsonValue(*Session) starlark.Value {
 			return original.CallInternal(thread, args, kwargs)
 		})
 	}
-	return &starlarkstruct.Module{Name: "json", Members: members}
+	return &namespace{"json", members}
 }
 
 // textKeys returns v with its path handles replaced by text where they are

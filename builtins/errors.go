@@ -32,8 +32,9 @@ func prefixed(name string, err error) error {
 		return err
 	}
 	p := &problem{msg: name + ": " + err.Error(), err: err}
-	if old, ok := err.(*problem); ok {
-		p.hint = old.hint
+	var old interface{ Hint() string }
+	if errors.As(err, &old) {
+		p.hint = old.Hint()
 	}
 	return p
 }

@@ -88,8 +88,11 @@ func checkPrinted(node parse.Node) {
 		}
 	case *parse.ActionNode:
 		if len(n.Pipe.Decl) == 0 {
-			id := parse.NewIdentifier(printed).SetPos(n.Pos)
-			n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: n.Pos, Args: []parse.Node{id}})
+			shown := n.Pipe.String()
+			n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: n.Pos, Args: []parse.Node{
+				parse.NewIdentifier(printed).SetPos(n.Pos),
+				&parse.StringNode{NodeType: parse.NodeString, Pos: n.Pos, Text: shown},
+			}})
 		}
 	case *parse.IfNode:
 		checkBranch(&n.BranchNode)
@@ -113,7 +116,7 @@ var errNone = errors.New("the value is None")
 // templateFuncs replaces those of Go's functions that print what is missing
 // as something else.
 var templateFuncs = gotemplate.FuncMap{
-	printed:    func(v reflect.Value) (any, error) { return goValue(v) },
+	printed:    printable,
 	"index":    indexValue,
 	"print":    func(args ...reflect.Value) (string, error) { return sprint(args, fmt.Sprint) },
 	"println":  func(args ...reflect.Value) (string, error) { return sprint(args, fmt.Sprintln) },
@@ -121,6 +124,16 @@ var templateFuncs = gotemplate.FuncMap{
 	"js":       func(args ...reflect.Value) (string, error) { return escape(args, gotemplate.JSEscapeString) },
 	"urlquery": func(args ...reflect.Value) (string, error) { return escape(args, url.QueryEscape) },
 	"printf":   sprintf,
+}
+
+// printable returns the value of a pipeline, or an error that shows the
+// pipeline.
+func printable(pipeline string, v reflect.Value) (any, error) {
+	value, err := goValue(v)
+	if err != nil {
+		return nil, fmt.Errorf("{{%s}}: %w", pipeline, err)
+	}
+	return value, nil
 }
 
 // goValue returns the Go value in v, or an error when it is or holds None.
@@ -294,7 +307,7 @@ var (
 	executing     = regexp.MustCompile(`(?s)^executing "[^"]*" at <(.*?)>: (.*)$`)
 	callFailed    = regexp.MustCompile(`(?s)^error calling (\S+): (.*)$`)
 	noEntry       = regexp.MustCompile(`map has no entry for key "(.*)"$`)
-	noField       = regexp.MustCompile(`nil data; no entry for key "(.*)"$`)
+	noField       = regexp.MustCompile(`nil pointer evaluating interface \{\}\.(\S+)$|nil data; no entry for key "(.*)"$`)
 )
 
 // explain turns an error of text/template into one that names the template's
@@ -321,9 +334,8 @@ func (s *source) explain(err error, vars map[string]any) error {
 		}
 	}
 	e.Msg, e.Hint = missing(e.Msg, vars)
-	e.Msg = strings.ReplaceAll(e.Msg, "| "+printed, "")
-	if expression != "" && expression != printed {
-		e.Msg = "{{" + strings.TrimSuffix(expression, " | "+printed) + "}}: " + e.Msg
+	if expression != "" && !strings.HasPrefix(expression, printed) {
+		e.Msg = "{{" + expression + "}}: " + e.Msg
 	}
 	if s.name != "" {
 		return &templateProblem{e}
@@ -336,7 +348,7 @@ func missing(msg string, vars map[string]any) (reworded, hint string) {
 	m := noEntry.FindStringSubmatch(msg)
 	if m == nil {
 		if m = noField.FindStringSubmatch(msg); m != nil {
-			return fmt.Sprintf("the value is None, which has no %q", m[1]), ""
+			return fmt.Sprintf("the value is None, which has no %q", m[1]+m[2]), ""
 		}
 		return msg, ""
 	}

@@ -5,7 +5,6 @@ import (
 
 	"go.starlark.net/lib/math"
 	"go.starlark.net/starlark"
-	"go.starlark.net/starlarkstruct"
 )
 
 // Effect is what calling a builtin does to the evaluation.
@@ -67,12 +66,12 @@ func (s *Session) environment(table []Builtin) starlark.StringDict {
 		case owner == "release":
 			s.release.find = value.(*starlark.Builtin)
 		default:
-			module, ok := names[owner].(*starlarkstruct.Module)
+			module, ok := names[owner].(*namespace)
 			if !ok {
-				module = &starlarkstruct.Module{Name: owner, Members: starlark.StringDict{}}
+				module = &namespace{owner, starlark.StringDict{}}
 				names[owner] = module
 			}
-			module.Members[member] = value
+			module.members[member] = value
 		}
 	}
 	return names
@@ -129,7 +128,7 @@ var Table = []Builtin{
 	{"print", "*values, sep=\" \"", Pure, "writes to the log", printCall, nil},
 	{"struct", "**fields", Pure, "a value with the given fields", makeStruct, nil},
 	{"json", "", Pure, "JSON: encode, encode_indent, decode, indent", nil, jsonValue},
-	{"math", "", Pure, "mathematical functions and constants", nil, func(*Session) starlark.Value { return math.Module }},
+	{"math", "", Pure, "mathematical functions and constants", nil, func(*Session) starlark.Value { return &namespace{"math", math.Module.Members} }},
 	{"yaml.encode", "value", Pure, "text of a value in YAML", yamlEncode, nil},
 	{"toml.encode", "value", Pure, "text of a dict in TOML", tomlEncode, nil},
 	{"ini.encode", "value", Pure, "text of a dict of dicts as an INI file", iniEncode, nil},

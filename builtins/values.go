@@ -2,7 +2,8 @@ package builtins
 
 import (
 	"go.starlark.net/starlark"
-	"go.starlark.net/starlarkstruct"
+
+	"instar/starlark/interp"
 )
 
 // node: name, os, arch, cpus, memory, ipv4, ipv6, manager
@@ -43,7 +44,33 @@ func instanceValue(s *Session) starlark.Value {
 func releaseValue(s *Session) starlark.Value { return s.release.handle("") }
 
 func record(name string, fields starlark.StringDict) starlark.Value {
-	r := starlarkstruct.FromStringDict(starlark.String(name), fields)
-	r.Freeze()
-	return r
+	return &namespace{name, fields}
+}
+
+// namespace is a value with fixed attributes: facts, or the functions of a
+// family.
+type namespace struct {
+	name    string
+	members starlark.StringDict
+}
+
+var _ starlark.HasAttrs = (*namespace)(nil)
+
+func (n *namespace) String() string        { return n.name }
+func (n *namespace) Type() string          { return n.name }
+func (n *namespace) Freeze()               {}
+func (n *namespace) Truth() starlark.Bool  { return true }
+func (n *namespace) Hash() (uint32, error) { return starlark.String(n.name).Hash() }
+func (n *namespace) AttrNames() []string   { return n.members.Keys() }
+
+// Attr implements [starlark.HasAttrs].
+func (n *namespace) Attr(name string) (starlark.Value, error) {
+	if value, ok := n.members[name]; ok {
+		return value, nil
+	}
+	hint := ""
+	if best, ok := interp.Nearest(name, n.AttrNames()); ok {
+		hint = "did you mean ." + best + "?"
+	}
+	return nil, hinted(hint, "%s has no .%s", n.name, name)
 }

@@ -49,10 +49,7 @@ func yamlNode(v any) *yaml.Node {
 	case bool:
 		return scalar("!!bool", fmt.Sprint(v))
 	case json.Number:
-		if strings.ContainsAny(v.String(), ".e") {
-			return scalar("!!float", v.String())
-		}
-		return scalar("!!int", v.String())
+		return scalar("", v.String())
 	case string:
 		return yamlText(v)
 	case []any:
