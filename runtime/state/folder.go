@@ -183,20 +183,63 @@ func (f Folder) Remove() error { return os.RemoveAll(string(f)) }
 
 // Lock takes the instance's lock, or fails with [ErrLocked] at once. A lock left
 // by a run that was killed does not count: the system released it. The caller
-// calls unlock once.
+// calls unlock once. Where the instance has no state by then, unlock leaves
+// nothing behind of what Lock had to create.
 func (f Folder) Lock() (unlock func(), err error) {
-	if err := f.Make(); err != nil {
-		return nil, err
+	made := missing(string(f))
+	for {
+		if err := f.Make(); err != nil {
+			return nil, err
+		}
+		lock := flock.New(f.Path("lock"), flock.SetPermissions(0o600))
+		ok, err := lock.TryLock()
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // the one before us removed the folder
+		case err != nil:
+			return nil, fmt.Errorf("cannot lock %s: %w", f.Path("lock"), err)
+		case !ok:
+			return nil, ErrLocked
+		case current(lock):
+			return func() { f.unlock(lock, made) }, nil
+		default: // the one before us removed the file
+			_ = lock.Unlock()
+		}
 	}
-	lock := flock.New(f.Path("lock"), flock.SetPermissions(0o600))
-	ok, err := lock.TryLock()
+}
+
+// current reports whether the locked file is the one that others would lock.
+func current(lock *flock.Flock) bool {
+	there, err := os.Lstat(lock.Path())
 	if err != nil {
-		return nil, fmt.Errorf("cannot lock %s: %w", f.Path("lock"), err)
+		return false
 	}
-	if !ok {
-		return nil, ErrLocked
+	held, err := lock.Stat()
+	return err == nil && os.SameFile(there, held)
+}
+
+// unlock releases the lock, and removes it and the folders in made when the
+// instance has no state.
+func (f Folder) unlock(lock *flock.Flock, made []string) {
+	if !f.Exists() {
+		_ = os.Remove(f.Path("lock"))
+		for _, dir := range made {
+			_ = os.Remove(dir) // what others have put something into stays
+		}
 	}
-	return func() { _ = lock.Unlock() }, nil
+	_ = lock.Unlock()
+}
+
+// missing returns dir and the folders above it that do not exist, innermost
+// first.
+func missing(dir string) []string {
+	var dirs []string
+	for {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return dirs
+		}
+		dirs = append(dirs, dir)
+		dir = filepath.Dir(dir)
+	}
 }
 
 // WriteFile replaces a file of the state folder atomically and durably.

@@ -9,7 +9,10 @@
 package state
 
 import (
+	"bytes"
+	"encoding/json"
 	"time"
+	"unicode/utf8"
 
 	"instar/runtime/plan"
 )
@@ -65,6 +68,39 @@ type Settings struct {
 type Given struct {
 	Text  *string `json:"text,omitempty"`
 	Value any     `json:"value,omitempty"`
+}
+
+// givenJSON is the form of [Given] in state.json: JSON would change a text that
+// is not UTF-8.
+type givenJSON struct {
+	Text  *string `json:"text,omitempty"`
+	Bytes []byte  `json:"bytes,omitempty"`
+	Value any     `json:"value,omitempty"`
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (g Given) MarshalJSON() ([]byte, error) {
+	j := givenJSON{Text: g.Text, Value: g.Value}
+	if g.Text != nil && !utf8.ValidString(*g.Text) {
+		j.Text, j.Bytes = nil, []byte(*g.Text)
+	}
+	return json.Marshal(j)
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. Numbers stay exact.
+func (g *Given) UnmarshalJSON(data []byte) error {
+	var j givenJSON
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if err := dec.Decode(&j); err != nil {
+		return err
+	}
+	g.Text, g.Value = j.Text, j.Value
+	if j.Bytes != nil {
+		text := string(j.Bytes)
+		g.Text = &text
+	}
+	return nil
 }
 
 // Owned is one path that an apply has made or brought in line.
