@@ -42,8 +42,8 @@ func TestCommandTimeout(t *testing.T) {
 	check := shell(t, `trap "" TERM; sh -c 'trap "" TERM; echo $$ > pid; echo begun; while :; do sleep 0.05; done' & wait`)
 	c := checker()
 	c.Mark = "promise-test:" + filepath.Base(t.TempDir()) + ":"
-	r := c.Check(t.Context(), plan.Promise{Name: "hangs", Timeout: 500 * time.Millisecond, Check: check})
-	if r.OK || !strings.Contains(r.Message, "no answer within 500ms: sh: begun") {
+	r := c.Check(t.Context(), plan.Promise{Name: "hangs", Timeout: 1500 * time.Millisecond, Check: check})
+	if r.OK || !strings.Contains(r.Message, "no answer within 1.5s: sh: begun") {
 		t.Errorf("got %+v", r)
 	}
 	data, err := os.ReadFile(filepath.Join(check.Exec.Dir, "pid"))
