@@ -21,7 +21,7 @@ func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true}
 func survive() (asked <-chan os.Signal) {
 	syscall.Umask(0o027)
 	keepDescriptors()
-	signal.Notify(make(chan os.Signal), syscall.SIGHUP, syscall.SIGPIPE) // never received: as good as ignored
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE) // never received: as good as ignored
 	ask := make(chan os.Signal, 1)
 	signal.Notify(ask, syscall.SIGINT, syscall.SIGTERM)
 	return ask
