@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -117,24 +118,36 @@ func sweep(seen map[int]time.Time) map[int]time.Time {
 	return left
 }
 
-// Strays ends adopted processes that belong to no tree: those that left
-// session, parent and environment behind. It returns how many there were. A
-// process that runs this very binary is no stray.
+// Strays kills adopted processes that belong to no tree, those that left
+// session, parent and environment behind, and what they leave in turn. It
+// returns how many there were, when none lives. A process that runs this very
+// binary is no stray.
 func Strays() int {
 	own, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return 0
 	}
-	found, _ := strangers()
-	n := 0
-	for _, e := range found {
-		exe, _ := os.Readlink("/proc/" + strconv.Itoa(e.pid) + "/exe") // "" is another one
-		if exe != own && e.mark() == "" {
-			e.signal(kill)
-			n++
+	killed := map[int]uint64{}
+	for n, begin := 0, time.Now(); time.Since(begin) < killTime; n++ {
+		found := strays(own)
+		if len(found) == 0 {
+			break
 		}
+		for _, e := range found {
+			killed[e.pid] = e.start
+			e.signal(kill)
+		}
+		time.Sleep(pause(n))
 	}
-	return n
+	return len(killed)
+}
+
+func strays(own string) []*entry {
+	found, _ := strangers()
+	return slices.DeleteFunc(found, func(e *entry) bool {
+		exe, _ := os.Readlink("/proc/" + strconv.Itoa(e.pid) + "/exe") // "" is another one
+		return exe == own || e.mark() != ""
+	})
 }
 
 // strangers returns the living children of ours that were adopted; ok is false

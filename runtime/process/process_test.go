@@ -405,7 +405,7 @@ func TestStraysAreEnded(t *testing.T) {
 	}
 	defer release()
 	dir := t.TempDir()
-	spec := sh("(env -i setsid sh -c 'echo $$ >pid; sleep 1000' &)")
+	spec := sh("(env -i setsid sh -c 'sleep 1000 & echo $$ >pid; wait' &)")
 	spec.Dir, spec.Mark = dir, "m"
 	p, err := Start(spec)
 	if err != nil {
@@ -417,10 +417,12 @@ func TestStraysAreEnded(t *testing.T) {
 	if p.Alone() {
 		t.Error("Alone although something is left")
 	}
-	if n := Strays(); n != 1 {
-		t.Errorf("%d strays, want 1", n)
+	if n := Strays(); n != 2 {
+		t.Errorf("%d strays, want the shell and its child", n)
 	}
-	waitFor(t, "its end", func() bool { return !alive(pid) })
+	if alive(pid) {
+		t.Error("it lives on")
+	}
 }
 
 func TestIgnoredSignalsAreNotInherited(t *testing.T) {

@@ -35,7 +35,7 @@ func superviseForEver(dir string) {
 	titled := spec("titled", "/proc/self/exe")
 	titled.Spec.Env = append(titled.Spec.Env, "SUPERVISE_TEST_TITLE=1")
 	for instance, changes := range map[string][]service.Change{
-		"web": {spec("a", "/bin/sh", "-c", `trap 'echo bye >bye; exit' TERM; setsid sleep 100000 & while :; do sleep 0.01; done`), titled},
+		"web": {spec("a", "/bin/sh", "-c", `exec >err 2>&1; trap 'echo bye >bye; exit' TERM; echo >ready; setsid sleep 100000 & while :; do sleep 0.01; done`), titled},
 		// Its name begins with the other's, so their marks must not be mixed up.
 		"web2": {spec("a", "/bin/sleep", "100000")},
 	} {
@@ -94,7 +94,10 @@ func TestLeftoversOfAKilledSupervisor(t *testing.T) {
 		return err == nil && len(data) > 0 && !strings.Contains(string(data), "INSTAR")
 	}
 	waitFor(t, "the title", hidden)
-	waitFor(t, "three of web", func() bool { return len(marked(t, dir)) >= 3 })
+	waitFor(t, "readiness", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "ready"))
+		return err == nil && len(marked(t, dir)) >= 3
+	})
 	cmd.Process.Kill()
 	cmd.Wait()
 	for _, pid := range []int{a, titled, other} {
