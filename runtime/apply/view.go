@@ -30,13 +30,31 @@ const maxFile = 1 << 30
 // View is what evaluation and comparison see of an instance. It implements
 // [plan.View].
 type View struct {
-	root string
-	disk afero.Fs
+	root    string
+	disk    afero.Fs
+	outside map[string]string
 }
 
 // NewView returns a view of the instance whose root, an absolute folder, is held
 // by disk: a Root or an Overlay.
-func NewView(root string, disk afero.Fs) *View { return &View{root, disk} }
+func NewView(root string, disk afero.Fs) *View {
+	return &View{root: root, disk: disk, outside: map[string]string{}}
+}
+
+// Outside returns the absolute paths outside the root that were looked at: for a
+// file that was read its hash, for a folder that was listed that of its names
+// ([HashNames]), "" for what was only looked at from outside.
+func (v *View) Outside() map[string]string { return v.outside }
+
+// HashNames is the hash of what a folder holds, by name.
+func HashNames(sorted []string) string { return Hash([]byte(strings.Join(sorted, "\x00"))) }
+
+// saw notes what was read outside.
+func (v *View) saw(name, hash string) {
+	if hash != "" || v.outside[name] == "" {
+		v.outside[name] = hash
+	}
+}
 
 // On has the view look at another disk from now on: at the root, once it was
 // created.
@@ -50,6 +68,7 @@ func (v *View) inside(name string) (string, bool) {
 	if rest, ok := strings.CutPrefix(name, v.root); ok && (rest == "" || rest[0] == filepath.Separator) {
 		return strings.TrimPrefix(filepath.ToSlash(rest), "/"), true
 	}
+	v.saw(name, "")
 	return name, false
 }
 
@@ -88,7 +107,11 @@ func outside(fi fs.FileInfo, err error) (plan.Info, error) {
 func (v *View) ReadFile(name string) ([]byte, error) {
 	rel, ok := v.inside(name)
 	if !ok {
-		return os.ReadFile(name)
+		data, err := os.ReadFile(name)
+		if err == nil {
+			v.saw(name, Hash(data))
+		}
+		return data, err
 	}
 	return fsys.ReadRegular(v.disk, rel, maxFile)
 }
@@ -114,6 +137,7 @@ func (v *View) ReadDir(name string) ([]string, error) {
 		for _, e := range entries {
 			names = append(names, e.Name())
 		}
+		v.saw(name, HashNames(names))
 		return names, nil
 	}
 	if rel == "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"instar/runtime/apply"
 	"instar/runtime/command"
@@ -25,6 +26,8 @@ type Commands interface {
 	Run(ctx context.Context, job command.Job) (command.Record, error)
 	// Adopt records a command whose effect was found there as done.
 	Adopt(cmd *plan.Command, digest string) error
+	// Path is where the command's record is, or would be.
+	Path(name string) string
 }
 
 // Native runs commands on this machine. Dir is where their records are.
@@ -50,6 +53,9 @@ func (n Native) Adopt(cmd *plan.Command, digest string) error {
 	return err
 }
 
+// Path implements [Commands].
+func (n Native) Path(name string) string { return filepath.Join(n.Dir, name+".json") }
+
 // Pretend reads the records in Dir and runs nothing: the commands of a plan.
 type Pretend struct{ Dir string }
 
@@ -65,6 +71,9 @@ func (p Pretend) Run(_ context.Context, job command.Job) (command.Record, error)
 
 // Adopt implements [Commands].
 func (p Pretend) Adopt(*plan.Command, string) error { return nil }
+
+// Path implements [Commands].
+func (p Pretend) Path(name string) string { return filepath.Join(p.Dir, name+".json") }
 
 // unknown stands for the hash of a file that a command will make.
 const unknown = "made at apply"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"instar/runtime/apply"
 	"instar/runtime/plan"
@@ -23,6 +24,7 @@ type run struct {
 	did int
 	// writes holds the paths that the current round changed.
 	writes map[string]bool
+	start  time.Time
 	specs  []service.Spec
 }
 
@@ -33,7 +35,11 @@ type run struct {
 func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
 	start := e.now()
 	r := e.begin()
-	err := r.rounds(ctx)
+	r.start = start
+	fast, err := r.unchanged(ctx)
+	if !fast {
+		err = r.rounds(ctx)
+	}
 	if err != nil {
 		r.report.Summary.Failed++
 		r.report.Error = report.ErrorOf(err, e.Mask.String)

@@ -35,6 +35,13 @@ type Store interface {
 	Remove() error
 }
 
+// Cache is where it is kept what lets an unchanged instance be recognized.
+type Cache interface {
+	LoadCache() *state.Cache // nil: none that counts
+	SaveCache(*state.Cache) error
+	DropCache()
+}
+
 // Disk gives the engine its root.
 type Disk interface {
 	// Peek returns the root for reading; when it does not exist, an empty one.
@@ -56,6 +63,11 @@ type Engine struct {
 	Disk     Disk
 	Store    Store
 	Evaluate Evaluator
+	// Cache, if not nil, spares the evaluation where nothing has changed. Key
+	// covers all that Evaluate starts from but files and the state.
+	Cache Cache
+	Key   func() (string, error)
+
 	Commands Commands
 	// Manager runs the services; nil leaves them alone, and their promises
 	// unchecked.

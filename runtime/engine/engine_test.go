@@ -174,6 +174,8 @@ func (f *fakeCommands) Run(ctx context.Context, job command.Job) (command.Record
 	return rec, nil
 }
 
+func (f *fakeCommands) Path(name string) string { return "/nowhere/" + name }
+
 func (f *fakeCommands) Adopt(cmd *plan.Command, digest string) error {
 	f.records[cmd.Name] = &command.Record{Name: cmd.Name, Digest: digest, Status: command.Adopted}
 	return nil

@@ -287,7 +287,11 @@ func (w *work) settle(kept map[string]state.Owned) error {
 	}
 	next.Services = w.started()
 	w.report.Generation = next.Generation
-	return w.save(next)
+	if err := w.save(next); err != nil {
+		return err
+	}
+	w.remember()
+	return nil
 }
 
 // started is what the state remembers of the services.

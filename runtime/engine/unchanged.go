@@ -1,0 +1,394 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/afero"
+
+	"instar/runtime/apply"
+	"instar/runtime/fsys"
+	"instar/runtime/plan"
+	"instar/runtime/service"
+	"instar/runtime/state"
+)
+
+// unchanged recognizes an instance of which nothing has changed since it was
+// last verified: no input of the evaluation, no path below the root, no
+// service. Then only the promises are left to be checked. It evaluates nothing
+// and writes nothing; in any doubt it says no.
+func (r *run) unchanged(ctx context.Context) (bool, error) {
+	if r.Cache == nil {
+		return false, nil
+	}
+	c := r.Cache.LoadCache()
+	if c == nil || r.Requested != "" && r.Requested != c.Brief.Requested {
+		return false, nil
+	}
+	key, err := r.cacheKey()
+	if err != nil || key != c.Key {
+		return false, nil
+	}
+	if !outsideMatches(c.Outside) || !r.insideMatches(c) {
+		return false, nil
+	}
+	var specs []service.Spec
+	if json.Unmarshal(c.Specs, &specs) != nil || !r.servicesMatch(ctx, specs, c.Brief) {
+		return false, nil
+	}
+	r.specs, r.Specs = specs, specs
+	r.Mask.Add(c.Brief.Secrets...)
+	p := &plan.Plan{Published: c.Brief.Published, Promises: c.Brief.Promises}
+	r.report.Generation = c.Brief.Generation
+	r.report.Summary.OK = c.OK
+	return true, r.finish(ctx, p)
+}
+
+// cacheKey covers all inputs that are no files.
+func (r *run) cacheKey() (string, error) {
+	if r.Key == nil {
+		return "", errors.New("no key")
+	}
+	key, err := r.Key()
+	if err != nil {
+		return "", err
+	}
+	settings, err := json.Marshal(r.Settings)
+	return apply.Digest(settings, map[string]string{"key": key}), err
+}
+
+func outsideMatches(entries []state.Entry) bool {
+	for _, e := range entries {
+		look := os.Lstat
+		if e.How == state.Stat || e.How == state.Kind {
+			look = os.Stat
+		}
+		if !matches(e, look) {
+			return false
+		}
+	}
+	return true
+}
+
+func matches(e state.Entry, look func(string) (fs.FileInfo, error)) bool {
+	fi, err := look(e.Path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) && e.How == state.Absent
+	}
+	sig, _ := fsys.Stat(fi)
+	return e.Matches(sig, true)
+}
+
+var errDiffers = errors.New("differs")
+
+func (r *run) insideMatches(c *state.Cache) bool {
+	disk, err := r.Disk.Peek()
+	if err != nil {
+		return false
+	}
+	paths := make([]string, len(c.Inside))
+	for i, e := range c.Inside {
+		paths[i] = e.Path
+	}
+	err = fsys.LstatEach(disk, paths, func(i int, fi fs.FileInfo, err error) error {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		var sig fsys.Sig
+		if err == nil {
+			sig, _ = fsys.Stat(fi)
+		}
+		if !c.Inside[i].Matches(sig, err == nil) {
+			return errDiffers
+		}
+		return nil
+	})
+	if err != nil {
+		return false
+	}
+	for _, l := range c.Folders {
+		now, err := listing(disk, l.Path)
+		if err != nil || now.Absent != l.Absent || !slices.Equal(now.Names, l.Names) {
+			return false
+		}
+	}
+	return true
+}
+
+func listing(disk afero.Fs, name string) (state.Listing, error) {
+	l := state.Listing{Path: name}
+	f, err := disk.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Absent = true
+		return l, nil
+	}
+	if err != nil {
+		return l, err
+	}
+	defer f.Close()
+	l.Names, err = f.Readdirnames(-1)
+	slices.Sort(l.Names)
+	return l, err
+}
+
+func (r *run) servicesMatch(ctx context.Context, specs []service.Spec, st *state.State) bool {
+	if r.Manager == nil {
+		return true
+	}
+	have, err := r.Manager.Observe(ctx, r.Name)
+	if err != nil {
+		return false
+	}
+	for _, c := range service.Reconcile(specs, have, r.requested(st) == state.Started) {
+		if !(c.Op == service.Start && r.Held[c.Name]) {
+			return false
+		}
+	}
+	return true
+}
+
+// tick is longer than the grain of any clock that stamps files: of what was
+// changed within it, nobody can say whether it was changed once more.
+const tick = 20 * time.Millisecond
+
+// remember saves, after a complete round, what lets the next one be spared. It
+// is an optimization: when anything is in doubt, there is none.
+func (w *work) remember() {
+	if w.Cache == nil || w.Planning {
+		return
+	}
+	if !w.plan.Complete() || !w.cacheIt() {
+		w.Cache.DropCache()
+	}
+}
+
+func (w *work) cacheIt() bool {
+	key, err := w.cacheKey()
+	if err != nil {
+		return false
+	}
+	specs, err := json.Marshal(w.specs)
+	if err != nil {
+		return false
+	}
+	disk, err := w.Disk.Peek()
+	if err != nil {
+		return false
+	}
+	g := &gathering{work: w, disk: disk, ok: true, verify: map[string]string{}}
+	g.settleClock()
+	c := &state.Cache{Key: key, Brief: w.state, OK: w.resources(), Specs: specs}
+	c.Inside, c.Outside, c.Folders = g.inside(), g.outside(), g.folders()
+	if !g.ok || !g.verified() {
+		return false
+	}
+	return w.Cache.SaveCache(c) == nil
+}
+
+// resources counts what the summary counts.
+func (w *work) resources() int {
+	n := 0
+	for _, res := range w.plan.Resources {
+		if dir, _ := res.(*plan.Dir); dir == nil || !dir.Implicit {
+			n++
+		}
+	}
+	return n
+}
+
+// gathering collects what lstat says of everything that a run depends on.
+type gathering struct {
+	*work
+	disk afero.Fs
+	ok   bool
+	// verify holds, by path, the hash that a file has to have which was changed
+	// so short a time ago that lstat cannot vouch for it.
+	verify map[string]string
+}
+
+// settleClock waits until the clock has left the tick of the last write.
+func (g *gathering) settleClock() {
+	if g.did > 0 {
+		time.Sleep(tick)
+	}
+}
+
+// recent reports whether sig is of something that changed since this run began.
+func (g *gathering) recent(sig fsys.Sig) bool {
+	return sig.Ctime >= g.start.Add(-tick).UnixNano()
+}
+
+func (g *gathering) inside() []state.Entry {
+	how := map[string]byte{}
+	for name, rec := range g.state.Owned {
+		switch {
+		case rec.Once:
+			how[name] = state.Exists
+		case rec.Kind == plan.KindDir:
+			how[name] = state.Meta
+		default:
+			how[name] = state.Exact
+		}
+	}
+	for _, name := range g.plan.Observed {
+		how[name] = state.Exact
+	}
+	for _, folder := range dropInFolders {
+		how[folder.path] = state.Meta
+	}
+	for _, res := range g.plan.Resources {
+		if cmd, ok := res.(*plan.Command); ok {
+			for _, name := range cmd.Creates {
+				if _, known := how[name]; !known {
+					how[name] = state.Exists
+				}
+			}
+		}
+	}
+	for _, spec := range g.specs {
+		for name := range spec.Inputs {
+			if _, known := how[name]; !known && name[0] != '/' {
+				how[name] = state.Exact
+			}
+		}
+	}
+	names := plan.SortedKeys(how)
+	entries := make([]state.Entry, 0, len(names))
+	err := fsys.LstatEach(g.disk, names, func(i int, fi fs.FileInfo, err error) error {
+		e := state.Entry{Path: names[i], How: how[names[i]]}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			e.How = state.Absent
+		case err != nil:
+			return err
+		default:
+			e.Sig, _ = fsys.Stat(fi)
+			if e.How == state.Exact && g.recent(e.Sig) {
+				g.verify[e.Path] = g.state.Owned[e.Path].Hash
+			}
+		}
+		entries = append(entries, e)
+		return nil
+	})
+	g.ok = g.ok && err == nil
+	return entries
+}
+
+// outside looks at what evaluation and comparison looked at, and at the records
+// of commands.
+func (g *gathering) outside() []state.Entry {
+	read, looked := map[string]string{}, map[string]bool{}
+	for name, hash := range g.view.Outside() {
+		read[name] = hash
+	}
+	for _, in := range g.plan.Inputs {
+		if in.What == "exists" {
+			looked[in.Path] = true
+		} else {
+			read[in.Path] = in.Answer
+		}
+	}
+	var entries []state.Entry
+	for _, name := range plan.SortedKeys(read) {
+		delete(looked, name)
+		entries = append(entries, g.lookOutside(name, state.Stat, read[name])...)
+	}
+	for _, name := range plan.SortedKeys(looked) {
+		entries = append(entries, g.lookOutside(name, state.Kind, "")...)
+	}
+	for _, res := range g.plan.Resources {
+		if cmd, ok := res.(*plan.Command); ok {
+			// A record is replaced as a whole, so that it never changes unseen.
+			entries = append(entries, g.lookOutside(g.Commands.Path(cmd.Name), state.Exact, "")...)
+		}
+	}
+	state.SortEntries(entries)
+	return entries
+}
+
+// lookOutside returns what lstat, and for a link stat too, say of name. hash is
+// that of what was read there.
+func (g *gathering) lookOutside(name string, how byte, hash string) []state.Entry {
+	link, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []state.Entry{{Path: name, How: state.Absent}}
+	}
+	if err != nil {
+		g.ok = false
+		return nil
+	}
+	var entries []state.Entry
+	if link.Mode()&fs.ModeSymlink != 0 || how == state.Exact {
+		sig, _ := fsys.Stat(link)
+		entries = append(entries, state.Entry{Path: name, How: state.Exact, Sig: sig})
+	}
+	fi, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) || how == state.Exact {
+		return entries // a link that leads nowhere
+	}
+	if err != nil {
+		g.ok = false
+		return nil
+	}
+	sig, _ := fsys.Stat(fi)
+	if how == state.Stat && g.recent(sig) {
+		g.ok = g.ok && hash != ""
+		g.verify[name] = hash
+	}
+	return append(entries, state.Entry{Path: name, How: how, Sig: sig})
+}
+
+// folders lists those whose very names matter: of drop-ins, and those that go
+// once they are empty.
+func (g *gathering) folders() []state.Listing {
+	var names []string
+	for _, folder := range dropInFolders {
+		names = append(names, folder.path)
+	}
+	for name, rec := range g.state.Owned {
+		if _, declared := g.cmp.Declared[name]; !declared && rec.Kind == plan.KindDir && !rec.Once && name != "." {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var list []state.Listing
+	for _, name := range names {
+		l, err := listing(g.disk, name)
+		g.ok = g.ok && err == nil
+		list = append(list, l)
+	}
+	return list
+}
+
+// verified reads again what changed while this run went on.
+func (g *gathering) verified() bool {
+	for name, want := range g.verify {
+		if got, err := g.hash(name); err != nil || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+// hash is that of a file's content, a link's text or a folder's names.
+func (g *gathering) hash(name string) (string, error) {
+	info, err := g.view.Stat(name)
+	if err != nil {
+		return "", err
+	}
+	switch info.Kind {
+	case plan.KindDir:
+		names, err := g.view.ReadDir(name)
+		return apply.HashNames(names), err
+	case plan.KindLink:
+		text, err := g.view.Readlink(name)
+		return apply.Hash([]byte(text)), err
+	}
+	data, err := g.view.ReadFile(name)
+	return apply.Hash(data), err
+}

@@ -1,0 +1,299 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"instar/runtime/fsys"
+)
+
+// Cache is what lets a run that changes nothing find that out without
+// evaluating anything: for every path that matters, what lstat said when its
+// content was last verified. It is kept as stat.cache beside state.json, is not
+// made durable, and may be deleted at any time.
+type Cache struct {
+	// Key covers all inputs that are no files: the program, settings, facts.
+	Key   string
+	State fsys.Sig // of state.json: with another one the cache says nothing
+	// Brief is the state without what it owns, so that state.json need not be
+	// read.
+	Brief *State
+	OK    int    // resources that were found as declared
+	Specs []byte // JSON of the services and runs
+
+	Inside  []Entry   // below the root, sorted
+	Outside []Entry   // by absolute path, sorted
+	Folders []Listing // below the root
+}
+
+// How closely an [Entry] is compared.
+const (
+	Exact  = byte('=') // all that lstat says
+	Meta   = byte('m') // a folder: kind, mode and owner
+	Exists = byte('e') // kind alone: what is made once
+	Absent = byte('-') // nothing stands there
+	Stat   = byte('s') // as Exact, of what a link leads to
+	Kind   = byte('k') // kind and mode alone, of what a link leads to
+)
+
+// Entry is one path and what lstat said of it.
+type Entry struct {
+	Path string
+	How  byte
+	Sig  fsys.Sig
+}
+
+// Matches reports whether what stands at the path now is what it was.
+func (e Entry) Matches(now fsys.Sig, exists bool) bool {
+	const kind = 0o170000
+	switch {
+	case e.How == Absent || !exists:
+		return e.How == Absent && !exists
+	case e.How == Exists:
+		return e.Sig.Mode&kind == now.Mode&kind
+	case e.How == Kind:
+		return e.Sig.Mode == now.Mode
+	case e.How == Meta:
+		return e.Sig.Mode == now.Mode && e.Sig.UID == now.UID && e.Sig.GID == now.GID
+	}
+	return e.Sig == now
+}
+
+// Listing is what stands in a folder: its names, sorted; Absent when the folder
+// does not exist.
+type Listing struct {
+	Path   string
+	Absent bool
+	Names  []string
+}
+
+// cacheMagic begins the file, with the version of its format.
+const cacheMagic = "instar stat.cache 1\n"
+
+// LoadCache reads the cache, nil when there is none, when it cannot be
+// understood, or when state.json is not the one it was made beside.
+func (f Folder) LoadCache() *Cache {
+	data, err := os.ReadFile(f.Path("stat.cache"))
+	if err != nil {
+		return nil
+	}
+	c, err := decodeCache(data)
+	if err != nil {
+		return nil
+	}
+	if sig, err := f.stateSig(); err != nil || sig != c.State {
+		return nil
+	}
+	return c
+}
+
+func (f Folder) stateSig() (fsys.Sig, error) {
+	fi, err := os.Lstat(f.Path("state.json"))
+	if err != nil {
+		return fsys.Sig{}, err
+	}
+	sig, _ := fsys.Stat(fi)
+	return sig, nil
+}
+
+// SaveCache writes the cache beside the state that was saved last.
+func (f Folder) SaveCache(c *Cache) error {
+	sig, err := f.stateSig()
+	if err != nil {
+		return err
+	}
+	c.State = sig
+	data, err := encodeCache(c)
+	if err != nil {
+		return err
+	}
+	tmp := f.Path("stat.cache.tmp")
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, f.Path("stat.cache"))
+}
+
+// DropCache removes the cache.
+func (f Folder) DropCache() { _ = os.Remove(f.Path("stat.cache")) }
+
+// Brief returns the state without what it owns, from the cache where that is
+// possible.
+func (f Folder) Brief() (*State, error) {
+	if c := f.LoadCache(); c != nil {
+		return c.Brief, nil
+	}
+	return f.Load()
+}
+
+func encodeCache(c *Cache) ([]byte, error) {
+	brief := *c.Brief
+	brief.Owned = nil
+	head, err := json.Marshal(struct {
+		Key     string
+		State   fsys.Sig
+		Brief   *State
+		OK      int
+		Specs   []byte
+		Folders []Listing
+	}{c.Key, c.State, &brief, c.OK, c.Specs, c.Folders})
+	if err != nil {
+		return nil, err
+	}
+	out := []byte(cacheMagic)
+	out = binary.AppendUvarint(out, uint64(len(head)))
+	out = append(out, head...)
+	for _, list := range [][]Entry{c.Inside, c.Outside} {
+		out = binary.AppendUvarint(out, uint64(len(list)))
+		var last Entry
+		for _, e := range list {
+			out = appendEntry(out, last, e)
+			last = e
+		}
+	}
+	return out, nil
+}
+
+// appendEntry writes an entry as its difference from the one before.
+func appendEntry(out []byte, last, e Entry) []byte {
+	common := 0
+	for common < len(e.Path) && common < len(last.Path) && e.Path[common] == last.Path[common] {
+		common++
+	}
+	out = append(out, e.How)
+	out = binary.AppendUvarint(out, uint64(common))
+	out = binary.AppendUvarint(out, uint64(len(e.Path)-common))
+	out = append(out, e.Path[common:]...)
+	for _, pair := range pairs(&last.Sig, &e.Sig) {
+		out = binary.AppendVarint(out, pair[1]-pair[0])
+	}
+	return out
+}
+
+// pairs lists the fields of two signatures, as numbers.
+func pairs(a, b *fsys.Sig) [9][2]int64 {
+	return [9][2]int64{
+		{a.Size, b.Size}, {a.Mtime, b.Mtime}, {a.Ctime, b.Ctime},
+		{int64(a.Ino), int64(b.Ino)}, {int64(a.Dev), int64(b.Dev)}, {int64(a.Nlink), int64(b.Nlink)},
+		{int64(a.Mode), int64(b.Mode)}, {int64(a.UID), int64(b.UID)}, {int64(a.GID), int64(b.GID)},
+	}
+}
+
+var errCache = errors.New("not a stat.cache")
+
+func decodeCache(data []byte) (*Cache, error) {
+	rest, ok := bytes.CutPrefix(data, []byte(cacheMagic))
+	if !ok {
+		return nil, errCache
+	}
+	r := reader{rest: rest}
+	head := r.bytes(r.uint())
+	if r.bad {
+		return nil, errCache
+	}
+	c := &Cache{}
+	dec := json.NewDecoder(bytes.NewReader(head))
+	dec.UseNumber()
+	if err := dec.Decode(c); err != nil {
+		return nil, fmt.Errorf("%w: %w", errCache, err)
+	}
+	if c.Brief == nil {
+		return nil, errCache
+	}
+	if c.Brief.Owned == nil {
+		c.Brief.Owned = map[string]Owned{}
+	}
+	c.Inside, c.Outside = r.entries(), r.entries()
+	if r.bad || len(r.rest) > 0 {
+		return nil, errCache
+	}
+	return c, nil
+}
+
+// reader takes values from the front of a text; bad says that it ended too soon.
+type reader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *reader) uint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if n > uint64(len(r.rest)) {
+		r.bad = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+// minEntry is the least number of bytes that an entry takes.
+const minEntry = 12
+
+func (r *reader) entries() []Entry {
+	n := r.uint()
+	if r.bad || n > uint64(len(r.rest)/minEntry) {
+		r.bad = r.bad || n > 0
+		return nil
+	}
+	list := make([]Entry, 0, n)
+	var last Entry
+	for range n {
+		e, ok := r.entry(last)
+		if !ok {
+			return nil
+		}
+		list = append(list, e)
+		last = e
+	}
+	return list
+}
+
+func (r *reader) entry(last Entry) (Entry, bool) {
+	how := r.bytes(1)
+	common := r.uint()
+	tail := r.bytes(r.uint())
+	if r.bad || common > uint64(len(last.Path)) {
+		r.bad = true
+		return Entry{}, false
+	}
+	var v [9]int64
+	for i, pair := range pairs(&last.Sig, &last.Sig) {
+		v[i] = pair[0] + r.int()
+	}
+	e := Entry{How: how[0], Path: last.Path[:common] + string(tail), Sig: fsys.Sig{
+		Size: v[0], Mtime: v[1], Ctime: v[2], Ino: uint64(v[3]), Dev: uint64(v[4]), Nlink: uint64(v[5]),
+		Mode: uint32(v[6]), UID: int(v[7]), GID: int(v[8]),
+	}}
+	return e, !r.bad
+}
+
+// SortEntries orders entries by path, as the file has them.
+func SortEntries(list []Entry) {
+	slices.SortFunc(list, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+}
