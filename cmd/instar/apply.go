@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"instar/runtime/control"
-	"instar/runtime/engine"
 	"instar/runtime/report"
 	"instar/runtime/state"
 )
@@ -44,7 +43,7 @@ func (a *app) converge(ctx context.Context, in *instance, requested string) erro
 	defer done()
 	e.Reveal, e.Diffs = a.opts.reveal, a.ui.verbose
 	if e.Requested = requested; requested == "" {
-		e.Requested = revived(e.Store)
+		e.Requested = in.revived()
 	}
 	r, err := e.Converge(ctx)
 	return a.finish(ctx, r, err)
@@ -52,8 +51,8 @@ func (a *app) converge(ctx context.Context, in *instance, requested string) erro
 
 // revived is what an apply asks for that stays stopped if it is, but not
 // destroyed: "started" for a destroyed instance, else "", which keeps things.
-func revived(store engine.Store) string {
-	st, err := store.Load()
+func (in *instance) revived() string {
+	st, err := in.folder.Brief()
 	if err == nil && st.Requested == state.Destroyed {
 		return state.Started
 	}

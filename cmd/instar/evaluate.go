@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"instar/builtins"
 	"instar/runtime/engine"
@@ -60,6 +62,31 @@ func evaluator(home state.Home, name string, s state.Settings, w who, limits eva
 		}
 		return p, nil
 	}
+}
+
+// evaluationKey covers all that an evaluation starts from but files and the
+// state: with the same key, they alone decide. The program itself is part of it.
+func evaluationKey(home state.Home, name string, s state.Settings, w who) (string, error) {
+	in, err := inputs(home, name, s, w)
+	if err != nil {
+		return "", err
+	}
+	in.HeldPorts = nil // they only matter for ports that are not chosen yet
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(self)
+	if err != nil {
+		return "", err
+	}
+	key, err := json.Marshal(struct {
+		Inputs  builtins.Inputs
+		Version string
+		Size    int64
+		Built   time.Time
+	}{in, version, info.Size(), info.ModTime()})
+	return string(key), err
 }
 
 // request asks for a profile, a folder or a file.
@@ -116,7 +143,7 @@ func heldPorts(home state.Home, name string) []int {
 		if other == name {
 			continue
 		}
-		st, err := home.Instance(other).Load()
+		st, err := home.Instance(other).Brief()
 		if err != nil {
 			continue
 		}

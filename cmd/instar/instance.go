@@ -41,7 +41,7 @@ func (a *app) resolve(arg string, mine bool) (*instance, *state.State, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	st, err := t.folder.Load()
+	st, err := t.folder.Brief()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -73,6 +73,8 @@ func (in *instance) engine(sink report.Sink) *engine.Engine {
 		Settings: in.settings,
 		Identity: in.who.identity(in.settings.Root),
 		Evaluate: evaluator(in.home, in.name, in.settings, in.who, in.limits),
+		Cache:    in.folder,
+		Key:      func() (string, error) { return evaluationKey(in.home, in.name, in.settings, in.who) },
 		Wait:     waitOf(in.settings),
 		Sink:     sink,
 		Mask:     in.mask,

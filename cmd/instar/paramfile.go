@@ -78,7 +78,12 @@ func parseJSON(data []byte) (map[string]any, error) {
 		if errors.As(err, &wrong) {
 			return nil, errNoObject
 		}
-		return nil, fmt.Errorf("%w (%s)", err, place(data, dec.InputOffset()))
+		at := dec.InputOffset()
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			at = syntax.Offset - 1
+		}
+		return nil, fmt.Errorf("%w (%s)", err, place(data, at))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return nil, fmt.Errorf("more than one JSON value (%s)", place(data, dec.InputOffset()))
@@ -88,7 +93,7 @@ func parseJSON(data []byte) (map[string]any, error) {
 
 // place names the line of an offset.
 func place(data []byte, offset int64) string {
-	offset = min(offset, int64(len(data)))
+	offset = max(0, min(offset, int64(len(data))))
 	return fmt.Sprintf("line %d", 1+bytes.Count(data[:offset], []byte("\n")))
 }
 

@@ -22,7 +22,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 		e.Manager = nil
 	}
 	e.Reveal = a.opts.reveal
-	e.Requested = revived(e.Store)
+	e.Requested = in.revived()
 	r, err := e.Converge(ctx)
 	if err = a.finish(ctx, r, err); err != nil {
 		return err

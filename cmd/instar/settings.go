@@ -85,7 +85,14 @@ func (a *app) rootSetting(t target, st *state.State) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if old != "" && root != old && len(st.Owned) > 0 {
+	if root == old {
+		return root, nil
+	}
+	full, err := t.folder.Load()
+	if err != nil {
+		return "", err
+	}
+	if old != "" && len(full.Owned) > 0 {
 		return "", hinted(
 			"instar destroy "+t.name+" first, then apply with the new --root; what was made once stays in the old one",
 			"instance %q has its root at %s: it cannot move to %s", t.name, old, root)
@@ -108,8 +115,8 @@ func (a *app) checkRoot(t target, root string) error {
 		return err
 	}
 	for _, name := range names {
-		other, err := a.home.Instance(name).Load()
-		if name == t.name || err != nil || other.Settings.Root == "" || len(other.Owned) == 0 {
+		other, err := a.home.Instance(name).Brief()
+		if name == t.name || err != nil || other.Settings.Root == "" || other.Requested == state.Destroyed && !exists(other.Settings.Root) {
 			continue // its own error shows when it is used
 		}
 		if inside(other.Settings.Root, root) || inside(root, other.Settings.Root) {
@@ -117,6 +124,11 @@ func (a *app) checkRoot(t target, root string) error {
 		}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // inside reports whether path is folder or lies below it.

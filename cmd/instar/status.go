@@ -148,7 +148,7 @@ func (a *app) statusAll(ctx context.Context) error {
 // from being shown.
 func (a *app) line(ctx context.Context, name string) instanceLine {
 	folder := a.home.Instance(name)
-	st, err := folder.Load()
+	st, err := folder.Brief()
 	if err != nil {
 		return instanceLine{Instance: name, State: "unknown", Error: a.ui.errorOf(err)}
 	}

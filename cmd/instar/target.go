@@ -49,7 +49,7 @@ func (a *app) named(arg string) (target, error) {
 		return target{}, usagef("give the profile's path to make another instance of it", "--name %q does not fit instance %q", a.opts.name, arg)
 	}
 	folder := a.home.Instance(arg)
-	st, err := folder.Load()
+	st, err := folder.Brief()
 	if err != nil {
 		return target{}, err
 	}
