@@ -28,6 +28,13 @@ func eachRoot(t *testing.T, test func(t *testing.T, r *Root)) {
 func outside(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
+	guard(t, dir)
+	return dir
+}
+
+// guard fills a folder and checks at the end that it is as it was.
+func guard(t *testing.T, dir string) {
+	t.Helper()
 	if err := os.MkdirAll(dir+"/sub", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -39,22 +46,37 @@ func outside(t *testing.T) string {
 	before := dump(t, osFS{dir: dir})
 	t.Cleanup(func() {
 		if d := cmp.Diff(before, dump(t, osFS{dir: dir})); d != "" {
-			t.Errorf("outside changed:\n%s", d)
+			t.Errorf("it changed:\n%s", d)
 		}
 	})
-	return dir
 }
 
-// attack does everything that could write through name.
-func attack(r *Root, name string) {
-	now := time.Now()
-	for _, at := range []string{name, name + "/victim", name + "/sub/victim", name + "/new", name + "/sub/new"} {
-		for _, flag := range []int{os.O_WRONLY, os.O_RDWR | os.O_APPEND, os.O_WRONLY | os.O_CREATE, os.O_WRONLY | os.O_CREATE | os.O_TRUNC, os.O_WRONLY | os.O_CREATE | os.O_EXCL, os.O_RDONLY | os.O_TRUNC} {
+func targets(name string) []string {
+	return []string{name, name + "/victim", name + "/sub/victim", name + "/new", name + "/sub/new"}
+}
+
+// attackByOpening writes through name and below it.
+func attackByOpening(r *Root, name string) {
+	for _, at := range targets(name) {
+		for _, flag := range []int{
+			os.O_WRONLY, os.O_RDWR | os.O_APPEND, os.O_WRONLY | os.O_CREATE, os.O_WRONLY | os.O_CREATE | os.O_TRUNC,
+			os.O_WRONLY | os.O_CREATE | os.O_EXCL, os.O_RDONLY | os.O_TRUNC,
+		} {
 			if f, err := r.OpenFile(at, flag, 0o666); err == nil {
 				f.WriteString("owned")
 				f.Close()
 			}
 		}
+		r.Mkdir(at, 0o755)
+		WriteFile(r, at+"/w", []byte("owned"), 0o644, -1, -1)
+	}
+}
+
+// attack does everything that could write through name.
+func attack(r *Root, name string) {
+	now := time.Now()
+	attackByOpening(r, name)
+	for _, at := range targets(name) {
 		r.Chmod(at, 0o777)
 		r.Chown(at, 12, 12)
 		r.Chtimes(at, now, now)
@@ -130,53 +152,76 @@ func TestFolderRenamedMeanwhile(t *testing.T) {
 	})
 }
 
+// exchange lets an adversary swap pairs of names, each atomically, until the
+// function that it returns is called; that returns how often it did.
+func exchange(dir string, also func(), pairs ...[2]string) (stop func() int) {
+	done := make(chan struct{})
+	var adversary sync.WaitGroup
+	swaps := 0
+	adversary.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			for _, p := range pairs {
+				if unix.Renameat2(unix.AT_FDCWD, dir+"/"+p[0], unix.AT_FDCWD, dir+"/"+p[1], unix.RENAME_EXCHANGE) == nil {
+					swaps++
+				}
+			}
+			also()
+		}
+	})
+	return func() int { close(done); adversary.Wait(); return swaps }
+}
+
 func TestRacingLinks(t *testing.T) {
 	eachRoot(t, func(t *testing.T, r *Root) {
 		out := outside(t)
-		dir := r.Dir()
-		if err := os.MkdirAll(dir+"/real/sub", 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(out, dir+"/evil"); err != nil {
-			t.Fatal(err)
-		}
-		os.WriteFile(dir+"/real/victim", nil, 0o644)
-		os.WriteFile(dir+"/real/sub/victim", nil, 0o644)
-		real, err := unix.Open(dir+"/real", unix.O_DIRECTORY|unix.O_PATH, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(real)
-		os.Rename(dir+"/real", dir+"/x")
-		stop := make(chan struct{})
-		var adversary sync.WaitGroup
-		swaps := 0
-		adversary.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				// Folder and link change places atomically.
-				if unix.Renameat2(unix.AT_FDCWD, dir+"/x", unix.AT_FDCWD, dir+"/evil", unix.RENAME_EXCHANGE) == nil {
-					swaps++
-				}
-				unix.Symlinkat(out+"/victim", real, "new")
-				unix.Symlinkat(out, real, "m")
-			}
-		})
-		for end := time.Now().Add(time.Second); time.Now().Before(end); {
-			attack(r, "x")
-			os.WriteFile(dir+"/x-mine", nil, 0o644)
-			os.Rename(dir+"/x-mine", dir+"/mine")
-		}
-		close(stop)
-		adversary.Wait()
-		if swaps < 100 {
-			t.Errorf("%d swaps are no race", swaps)
-		}
+		race(t, r, out, out, attack)
 	})
+}
+
+// TestRacingLinksInside has links that stay in the root. os.Root would follow
+// them; so the portable Root is held to it for opening, mkdir and WriteFile only.
+func TestRacingLinksInside(t *testing.T) {
+	eachRoot(t, func(t *testing.T, r *Root) {
+		out := r.Dir() + "/out"
+		guard(t, out)
+		how := attack
+		if _, portable := r.disk.(*rootDisk); portable {
+			how = attackByOpening
+		}
+		race(t, r, "out", "../out", how)
+	})
+}
+
+// race attacks names that somebody swaps for links to out, which is called below
+// from a folder of the root.
+func race(t *testing.T, r *Root, out, below string, attack func(r *Root, name string)) {
+	dir := r.Dir()
+	ok(t, os.MkdirAll(dir+"/real/sub", 0o777))
+	real, err := unix.Open(dir+"/real", unix.O_DIRECTORY|unix.O_PATH, 0)
+	ok(t, err)
+	defer unix.Close(real)
+	ok(t, os.Rename(dir+"/real", dir+"/x"))
+	ok(t, os.Symlink(out, dir+"/evil"))
+	ok(t, os.WriteFile(dir+"/y", nil, 0o644))
+	ok(t, os.Symlink(out+"/victim", dir+"/evil-y"))
+	stop := exchange(dir, func() {
+		unix.Symlinkat(below+"/victim", real, "new")
+		unix.Symlinkat(below, real, "m")
+	}, [2]string{"x", "evil"}, [2]string{"y", "evil-y"})
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		attack(r, "x")
+		attack(r, "y")
+		os.WriteFile(dir+"/new-mine", nil, 0o644)
+		os.Rename(dir+"/new-mine", dir+"/mine")
+	}
+	if swaps := stop(); swaps < 100 {
+		t.Errorf("%d swaps are no race", swaps)
+	}
 }
 
 func TestHardLinks(t *testing.T) {

@@ -107,7 +107,6 @@ func (o *Overlay) removable(p *point) error {
 // detach takes an object out of its folder.
 func (o *Overlay) detach(p *point) {
 	o.pin(p)
-	o.forget()
 	folder := p.folder()
 	if folder.base != "" {
 		folder.set(p.name, nil)

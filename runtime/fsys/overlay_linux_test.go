@@ -255,6 +255,29 @@ func TestSigs(t *testing.T) {
 	}
 }
 
+func TestTwoWaysToAFolder(t *testing.T) {
+	base := openTestRoot(t)
+	tree(&recorder{t: t, fs: base, must: true})
+	o := NewOverlay(base)
+	r := &recorder{t: t, fs: o, must: true}
+	r.stat("d/f") // the way to d is remembered, and d is not touched
+	r.chmod("./d", 0o711)
+	r.put("d/new", "x")
+	r.put("./d/other", "x")
+	r.stat("d/new")
+	r.rename("./d", "./x")
+	r.mkdir("d", 0o700)
+	r.mkdir("d/inner", 0o755)
+	r.ls("d")
+	r.ls("x")
+	if got := strings.Join(r.out, "\n"); !strings.Contains(got, `["inner"]`) || !strings.Contains(got, `["e" "f" "new" "other"]`) {
+		t.Error(got)
+	}
+	if fi, err := o.Stat("x"); err != nil || Unix(fi) != 0o711 {
+		t.Errorf("%v, %v", fi, err)
+	}
+}
+
 // TestConcurrentUse is for the race detector, and for locks that wait for each
 // other.
 func TestConcurrentUse(t *testing.T) {

@@ -215,9 +215,6 @@ func (o *Overlay) lookup(folder *node, name string) (*node, error) {
 	return child, nil
 }
 
-// forget drops the way to the last folder, which a change may have made wrong.
-func (o *Overlay) forget() { o.lastFolder, o.lastSteps = "", nil }
-
 // absent makes ENOENT of what says that the base has no such thing (any more).
 func absent(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -229,7 +226,7 @@ func absent(err error) error {
 // pin puts into the tree what a point went through, so that a change to it stays.
 func (o *Overlay) pin(p *point) {
 	if o.lastFolder != "" && &o.lastSteps[0] != &p.steps[0] {
-		o.forget() // it may have gone through other nodes
+		o.lastFolder, o.lastSteps = "", nil // that way may lead through other nodes
 	}
 	for i := 1; i < len(p.steps); i++ {
 		p.steps[i-1].node.set(p.steps[i].name, p.steps[i].node)
