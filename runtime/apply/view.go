@@ -56,6 +56,9 @@ func (v *View) saw(name, hash string) {
 	}
 }
 
+// Disk returns what the view looks at inside the root.
+func (v *View) Disk() afero.Fs { return v.disk }
+
 // On has the view look at another disk from now on: at the root, once it was
 // created.
 func (v *View) On(disk afero.Fs) { v.disk = disk }

@@ -532,8 +532,8 @@ func TestRootIsCreatedAndPurged(t *testing.T) {
 		t.Helper()
 		e := w.engine()
 		e.Settings.Root = root
-		disk := &Real{Dir: root, UID: -1, GID: -1}
-		defer disk.Close()
+		disk := &realDisk{dir: root}
+		defer disk.close()
 		e.Disk = disk
 		w.profile = func(plan.View) *plan.Plan { return planOf(file("a", "1"), once(file("b", "2"))) }
 		var err error
@@ -559,4 +559,47 @@ func TestRootIsCreatedAndPurged(t *testing.T) {
 	if _, err := os.Stat(root); !os.IsNotExist(err) {
 		t.Errorf("purge left the root: %v", err)
 	}
+}
+
+// realDisk is a root on the real disk.
+type realDisk struct {
+	dir  string
+	root *fsys.Root
+}
+
+func (d *realDisk) Peek() (afero.Fs, error) {
+	if d.root != nil {
+		return d.root, nil
+	}
+	root, err := fsys.OpenRoot(d.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return missingRoot{fsys.NewOverlay(nil)}, nil
+	}
+	d.root = root
+	return root, err
+}
+
+func (d *realDisk) Open() (afero.Fs, error) {
+	if err := os.MkdirAll(d.dir, rootMode); err != nil {
+		return nil, err
+	}
+	return d.Peek()
+}
+
+func (d *realDisk) close() {
+	if d.root != nil {
+		_ = d.root.Close()
+		d.root = nil
+	}
+}
+
+func (d *realDisk) Remove() error {
+	d.close()
+	return os.Remove(d.dir)
+}
+
+type missingRoot struct{ *fsys.Overlay }
+
+func (missingRoot) LstatIfPossible(name string) (fs.FileInfo, bool, error) {
+	return nil, true, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
 }

@@ -176,11 +176,7 @@ func (w *work) cacheIt() bool {
 	if err != nil {
 		return false
 	}
-	disk, err := w.Disk.Peek()
-	if err != nil {
-		return false
-	}
-	g := &gathering{work: w, disk: disk, ok: true, verify: map[string]string{}}
+	g := &gathering{work: w, disk: w.view.Disk(), ok: true, verify: map[string]string{}}
 	g.settleClock()
 	c := &state.Cache{Key: key, Brief: w.state, OK: w.resources(), Specs: specs}
 	c.Inside, c.Outside, c.Folders = g.inside(), g.outside(), g.folders()
