@@ -9,6 +9,7 @@ import (
 	"instar/runtime/apply"
 	"instar/runtime/plan"
 	"instar/runtime/report"
+	"instar/runtime/secret"
 	"instar/runtime/service"
 	"instar/runtime/state"
 )
@@ -26,6 +27,9 @@ type run struct {
 	writes map[string]bool
 	start  time.Time
 	specs  []service.Spec
+	// chosen hides the values that the apply will choose, from those who may
+	// see secrets too.
+	chosen *secret.Masker
 }
 
 // Converge processes the instance once: it evaluates, compares and performs
@@ -53,6 +57,7 @@ func (e *Engine) begin() *run {
 	return &run{
 		Engine:  e,
 		changed: map[string]bool{}, removed: map[string]bool{}, restarted: map[string]bool{},
+		chosen: secret.New(nil),
 		writes: map[string]bool{},
 		report: &report.Report{
 			FormatVersion: report.FormatVersion,
@@ -154,14 +159,15 @@ func (r *run) requested(st *state.State) string {
 // learn takes from a plan what must be masked, and what it printed.
 func (r *run) learn(p *plan.Plan) {
 	r.Mask.Add(p.Secrets...)
-	if r.Planning {
-		for _, v := range p.Values {
-			switch {
-			case !v.New:
-			case v.Kind == "port":
-				r.Mask.ReplaceWord(v.Text, chosen)
-			default:
-				r.Mask.Replace(v.Text, chosen)
+	for _, v := range p.Values {
+		if !r.Planning || !v.New {
+			continue
+		}
+		for _, m := range []*secret.Masker{r.Mask, r.chosen} {
+			if v.Kind == "port" {
+				m.ReplaceWord(v.Text, chosen)
+			} else {
+				m.Replace(v.Text, chosen)
 			}
 		}
 	}

@@ -149,7 +149,7 @@ func (r *run) published(p *plan.Plan) map[string]any {
 	out := map[string]any{}
 	for k, v := range p.Published {
 		if r.Reveal {
-			out[k] = v
+			out[k] = r.chosen.Walk(v)
 			continue
 		}
 		out[k] = r.Mask.Walk(v)
