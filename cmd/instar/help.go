@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"instar/builtins"
+	"instar/docs"
 	"instar/docs/topics"
 	"instar/runtime/report"
 )
@@ -63,13 +64,13 @@ func helpNames() []string {
 
 // builtinPage explains a builtin, or lists those that belong to a module.
 func builtinPage(name string) (string, bool) {
-	if b := builtins.Lookup(name); b != nil {
-		return b.Signature() + "\n\n    " + b.Summary + "\n", true
+	if page, ok := docs.Reference(name); ok {
+		return page, true
 	}
 	t := table{indent: "  "}
 	for _, b := range builtins.Table {
 		if strings.HasPrefix(b.Name, name+".") {
-			t.texts(b.Signature(), b.Summary)
+			t.texts(b.Name, b.Summary)
 		}
 	}
 	return name + "\n\n" + t.render(false), len(t.rows) > 0

@@ -24,7 +24,8 @@ type target struct {
 // else the name of an instance.
 func (a *app) target(arg string) (target, error) {
 	known := state.CheckName(arg) == nil && a.home.Instance(arg).Exists()
-	if !isPath(arg) && known {
+	another := a.opts.name != "" && a.opts.name != arg && hasEntry(arg)
+	if !isPath(arg) && known && !another {
 		return a.named(arg)
 	}
 	if !isPath(arg) && !hasEntry(arg) {
