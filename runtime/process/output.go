@@ -157,11 +157,18 @@ func (o *output) drain(d time.Duration) {
 	}
 }
 
+// A buffer grows with the output: most services are silent, and there may be
+// thousands.
+const (
+	leastBuffer = 512
+	mostBuffer  = 32 << 10
+)
+
 // copy moves what comes, until the end or the deadline. A writer that fails is
 // no reason to block the process: the rest is read and dropped.
 func (p pump) copy() {
 	defer p.from.Close()
-	buf := make([]byte, 8<<10)
+	buf := make([]byte, leastBuffer)
 	broken := false
 	for {
 		n, err := p.from.Read(buf)
@@ -171,6 +178,9 @@ func (p pump) copy() {
 		}
 		if err != nil {
 			break
+		}
+		if n == len(buf) && n < mostBuffer {
+			buf = make([]byte, 2*n)
 		}
 	}
 	if f, ok := p.to.(interface{ Flush() error }); ok && !broken {

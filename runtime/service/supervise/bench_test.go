@@ -119,6 +119,7 @@ func BenchmarkServices(bm *testing.B) {
 					<-ran
 				}
 				pss := memory(bm)
+				threads, _ := os.ReadDir("/proc/self/task")
 				restart, least := b.measure(25, ran)
 				begin = time.Now()
 				if err := b.Close(bm.Context()); err != nil {
@@ -130,6 +131,7 @@ func BenchmarkServices(bm *testing.B) {
 				bm.ReportMetric(float64(least.Microseconds())/1000, "ms-floor")
 				bm.ReportMetric(float64(restart)/float64(least), "x-floor")
 				bm.ReportMetric(pss, "MiB-PSS")
+				bm.ReportMetric(float64(len(threads)), "threads")
 			}
 		})
 	}
