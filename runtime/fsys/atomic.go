@@ -4,13 +4,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/afero"
 )
+
+const tempPrefix = ".instar-tmp-"
+
+// IsTemp reports whether name is one that TempName makes.
+func IsTemp(name string) bool { return strings.HasPrefix(path.Base(name), tempPrefix) }
 
 // TempName returns the name under which WriteFile and WriteLink prepare path: in
 // the same folder, always the same, so that what an interrupted run left is found
@@ -18,7 +25,7 @@ import (
 func TempName(name string) string {
 	folder, base := path.Split(name)
 	sum := sha256.Sum256([]byte(base))
-	return folder + ".instar-tmp-" + hex.EncodeToString(sum[:6])
+	return folder + tempPrefix + hex.EncodeToString(sum[:6])
 }
 
 // WriteFile puts a file with exactly this content, mode (the 12 permission bits,
@@ -59,7 +66,7 @@ func WriteLink(fsys afero.Fs, path, target string, uid, gid int) error {
 			return err
 		}
 		if uid != -1 || gid != -1 {
-			err = Chown(at, tmp, uid, gid)
+			err = chownLink(at, tmp, uid, gid)
 		}
 		if err == nil {
 			err = at.Rename(tmp, final)
@@ -69,6 +76,19 @@ func WriteLink(fsys afero.Fs, path, target string, uid, gid int) error {
 		}
 		return err
 	})
+}
+
+// errReplaced refuses to give away what is not the object just made.
+var errReplaced = errors.New("somebody replaced it meanwhile")
+
+// chownLink changes who owns a link that was just made, on a Root only if it still
+// is one: whoever may write to the folder could have put another's file there.
+func chownLink(at afero.Fs, name string, uid, gid int) error {
+	root, ok := at.(*Root)
+	if !ok {
+		return Chown(at, name, uid, gid)
+	}
+	return root.fail("lchown", name, name, root.disk.chown(name, uid, gid, true))
 }
 
 // MakeDir makes a folder with exactly this mode (the 12 permission bits, whatever
@@ -87,7 +107,8 @@ func MakeDir(fsys afero.Fs, path string, mode uint32, uid, gid int) error {
 	})
 }
 
-// settle gives a new folder its owner and mode.
+// settle gives a new folder its owner and mode. A folder that is not empty is not
+// the new one: it is not given away.
 func settle(at afero.Fs, name string, mode uint32, uid, gid int) error {
 	f, err := at.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0)
 	if err != nil {
@@ -99,6 +120,11 @@ func settle(at afero.Fs, name string, mode uint32, uid, gid int) error {
 		err = &fs.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
 	}
 	if err != nil {
+		return err
+	}
+	if names, err := f.Readdirnames(1); len(names) > 0 {
+		return &RefusedError{Op: "mkdir", Path: name, Reason: errReplaced.Error()}
+	} else if err != nil && err != io.EOF {
 		return err
 	}
 	return own(f, mode, uid, gid)

@@ -52,6 +52,34 @@ func TestTempName(t *testing.T) {
 	}
 }
 
+func TestIsTemp(t *testing.T) {
+	for name, want := range map[string]bool{TempName("a/b"): true, TempName("x"): true, "a/b": false, TempName("x") + "/y": false} {
+		if IsTemp(name) != want {
+			t.Errorf("IsTemp(%q) = %v", name, !want)
+		}
+	}
+}
+
+func TestWhatWasReplacedIsNotGivenAway(t *testing.T) {
+	eachRoot(t, func(t *testing.T, r *Root) {
+		ok(t, r.MkdirAll("full/x", 0o700))
+		ok(t, WriteFile(r, "f", nil, 0o600, -1, -1))
+		before := dump(t, r)
+		if err := settle(r, "full", 0o777, -1, -1); !errors.Is(err, ErrRefused) {
+			t.Errorf("folder: %v", err)
+		}
+		if err := settle(r, "f", 0o777, -1, -1); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("file for a folder: %v", err)
+		}
+		if err := chownLink(r, "f", os.Geteuid(), os.Getegid()); !errors.Is(err, ErrRefused) {
+			t.Errorf("file for a link: %v", err)
+		}
+		if d := cmp.Diff(before, dump(t, r)); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 func TestAtomicWriters(t *testing.T) {
 	eachWriter(t, func(t *testing.T, fsys afero.Fs) {
 		unix.Umask(0o077)

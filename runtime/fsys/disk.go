@@ -29,7 +29,9 @@ type disk interface {
 	symlink(target, rel string) error
 	readlink(rel string) (string, error)
 	chmod(rel string, mode uint32) error
-	chown(rel string, uid, gid int) error
+	// chown changes a link itself; with linkOnly it changes nothing else, and says
+	// errReplaced.
+	chown(rel string, uid, gid int, linkOnly bool) error
 	chtimes(rel string, atime, mtime time.Time) error
 	// sub is the same disk, seen from a folder.
 	sub(rel string) (disk, error)

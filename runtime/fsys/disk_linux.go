@@ -58,7 +58,7 @@ func (d *fdDisk) openat2(rel string, flag int, perm uint32) (int, error) {
 	}
 	for {
 		fd, err := unix.Openat2(d.fd, rel, &how)
-		if err != unix.EINTR && err != unix.EAGAIN {
+		if err != unix.EINTR {
 			return fd, err
 		}
 	}
@@ -95,7 +95,7 @@ func (d *fdDisk) folder(rel string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: contained}
 	for {
 		fd, err := unix.Openat2(d.fd, rel, &how)
-		if err != unix.EINTR && err != unix.EAGAIN {
+		if err != unix.EINTR {
 			return fd, err
 		}
 	}
@@ -254,8 +254,11 @@ func (d *fdDisk) chmod(rel string, mode uint32) error {
 	})
 }
 
-func (d *fdDisk) chown(rel string, uid, gid int) error {
+func (d *fdDisk) chown(rel string, uid, gid int, linkOnly bool) error {
 	return d.on(rel, func(fd int, sig Sig) error {
+		if linkOnly && !sig.isLink() {
+			return errReplaced
+		}
 		if sig.shared() {
 			return errShared
 		}

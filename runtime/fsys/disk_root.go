@@ -309,13 +309,17 @@ func (d *rootDisk) chmod(rel string, mode uint32) error {
 	return d.onFile(rel, func(at *os.Root, base string) error { return at.Chmod(base, fileMode(mode)) })
 }
 
-func (d *rootDisk) chown(rel string, uid, gid int) error {
+func (d *rootDisk) chown(rel string, uid, gid int, linkOnly bool) error {
 	return d.in(rel, func(at *os.Root, base string) error {
 		fi, err := at.Lstat(base)
 		if err != nil {
 			return err
 		}
-		if sig, _ := Stat(fi); sig.shared() {
+		sig, _ := Stat(fi)
+		if linkOnly && !sig.isLink() {
+			return errReplaced
+		}
+		if sig.shared() {
 			return errShared
 		}
 		return at.Lchown(base, uid, gid)

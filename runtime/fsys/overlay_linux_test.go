@@ -94,6 +94,26 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+func TestDiffOfFilesOfOneSize(t *testing.T) {
+	base := openTestRoot(t)
+	for name, content := range map[string]string{"a": "same", "b": "same", "c": "else"} {
+		ok(t, WriteFile(base, name, []byte(content), 0o644, -1, -1))
+	}
+	o := NewOverlay(base)
+	ok(t, o.Rename("a", "b")) // the base's a has the bytes of b
+	if d := cmp.Diff([]string{"removed a -rw-r--r-- -"}, changes(t, o)); d != "" {
+		t.Error(d)
+	}
+	f, err := o.Open("b")
+	ok(t, err)
+	defer f.Close()
+	ok(t, o.Rename("b", "c"))
+	want := []string{"removed a -rw-r--r-- -", "removed b -rw-r--r-- -", "modified c -rw-r--r-- -rw-r--r--"}
+	if d := cmp.Diff(want, changes(t, o)); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestDiffOfOwners(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")

@@ -1,7 +1,6 @@
 package fsys
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -100,10 +99,10 @@ func (r *Root) fail(op, name, rel string, err error) error {
 	return pathError(op, r.prefix+name, err)
 }
 
-// refusal turns ELOOP and errShared into a *RefusedError; else it is nil.
+// refusal turns ELOOP, errShared and errReplaced into a *RefusedError; else it is nil.
 func (r *Root) refusal(op, name, rel string, err error) error {
-	if errors.Is(err, errShared) {
-		return &RefusedError{Op: op, Path: r.prefix + name, Reason: errShared.Error()}
+	if err == errShared || err == errReplaced {
+		return &RefusedError{Op: op, Path: r.prefix + name, Reason: err.Error()}
 	}
 	if err != syscall.ELOOP {
 		return nil
@@ -182,7 +181,7 @@ func (r *Root) Chown(name string, uid, gid int) error { return r.LchownIfPossibl
 func (r *Root) LchownIfPossible(name string, uid, gid int) error {
 	rel, err := r.locate("lchown", name)
 	if err == nil {
-		err = r.fail("lchown", name, rel, r.disk.chown(rel, uid, gid))
+		err = r.fail("lchown", name, rel, r.disk.chown(rel, uid, gid, false))
 	}
 	return err
 }
