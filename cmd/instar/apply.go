@@ -5,8 +5,18 @@ import (
 
 	"instar/runtime/control"
 	"instar/runtime/report"
+	"instar/runtime/service"
 	"instar/runtime/state"
 )
+
+const applyDoc = `Evaluates the profile, makes the machine match it, waits for runs and promises,
+and prints what was changed. An error in the profile changes nothing. The
+second apply finds nothing to do.
+
+The flags from --name to --wait are remembered: the next apply of the instance,
+by its name or its profile, repeats them. Parameters are changed one by one, in
+this order: --reset, --unset, --params, --set-file and --set. While an up serves
+the instance, it is that which does the work.`
 
 // apply converges an instance: by the `up` that serves it, else here.
 func (a *app) apply(ctx context.Context, args []string) error {
@@ -23,16 +33,16 @@ func (a *app) apply(ctx context.Context, args []string) error {
 	if served {
 		return err
 	}
-	return a.converge(ctx, in, "")
-}
-
-// converge makes the machine match an instance's profile. Requested, if not "",
-// is what the instance shall be from now on.
-func (a *app) converge(ctx context.Context, in *instance, requested string) error {
 	manager, err := pickManager(in.settings)
 	if err != nil {
 		return err
 	}
+	return a.converge(ctx, in, manager, in.revived())
+}
+
+// converge makes the machine match an instance's profile. Requested, if not "",
+// is what the instance shall be from now on.
+func (a *app) converge(ctx context.Context, in *instance, manager service.Manager, requested string) error {
 	unlock, err := in.lock()
 	if err != nil {
 		return err
@@ -41,10 +51,7 @@ func (a *app) converge(ctx context.Context, in *instance, requested string) erro
 	a.hintRoot(in)
 	e, done := in.real(manager, a.ui.follow(false))
 	defer done()
-	e.Reveal, e.Diffs = a.opts.reveal, a.ui.verbose
-	if e.Requested = requested; requested == "" {
-		e.Requested = in.revived()
-	}
+	e.Reveal, e.Diffs, e.Requested = a.opts.reveal, a.ui.verbose, requested
 	r, err := e.Converge(ctx)
 	return a.finish(ctx, r, err)
 }

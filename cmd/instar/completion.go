@@ -10,6 +10,12 @@ import (
 
 var shells = []string{"bash", "zsh", "fish", "powershell"}
 
+const completionDoc = `For bash:   source <(instar completion bash)
+For zsh:    instar completion zsh > "${fpath[1]}/_instar"
+For fish:   instar completion fish > ~/.config/fish/completions/instar.fish
+
+Names of instances, services and topics are completed, too.`
+
 // completion prints the script by which a shell completes command lines: it asks
 // this program, so names of instances are completed too.
 func (a *app) completion(_ context.Context, args []string) error {

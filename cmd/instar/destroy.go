@@ -8,6 +8,10 @@ import (
 	"instar/runtime/plan"
 )
 
+const destroyDoc = `Stops the services and removes what an apply made and nobody changed since. What
+was made once stays, and is found again by the next apply; with --purge it is
+removed too, and nothing of the instance is remembered.`
+
 // destroy stops an instance and removes what an apply created and nobody
 // changed; with --purge all of it, data too.
 func (a *app) destroy(ctx context.Context, args []string) error {
@@ -21,6 +25,9 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	}
 	in, err := a.instance(t, st, st.Settings, true)
 	if err != nil {
+		return err
+	}
+	if err := in.endLeftovers(ctx); err != nil {
 		return err
 	}
 	unlock, err := in.lock()

@@ -13,6 +13,8 @@ import (
 	"instar/runtime/report"
 )
 
+const helpDoc = `Without an argument, lists all there is help on.`
+
 // help explains a command, a builtin or a topic.
 func (a *app) help(_ context.Context, args []string) error {
 	text := overview()
@@ -37,17 +39,22 @@ func (a *app) help(_ context.Context, args []string) error {
 	return nil
 }
 
-// explain returns the page of a command, a builtin or a topic.
+// explain returns the page of a command, a builtin or a topic; where several
+// have the name, those of all.
 func explain(name string) (string, bool) {
+	var pages []string
 	for _, c := range commands() {
 		if c.name == name {
-			return c.page(), true
+			pages = append(pages, c.page())
 		}
 	}
 	if page, ok := topics.Page(name); ok {
-		return page, true
+		pages = append(pages, page)
 	}
-	return builtinPage(name)
+	if page, ok := builtinPage(name); ok {
+		pages = append(pages, page)
+	}
+	return strings.Join(pages, "\n"), len(pages) > 0
 }
 
 // helpNames are all names that help explains.
@@ -79,7 +86,7 @@ func builtinPage(name string) (string, bool) {
 // page explains a command.
 func (c verb) page() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "instar %s\n\n    %s\n", strings.TrimSpace(c.name+" "+c.args), c.summary)
+	fmt.Fprintf(&text, "instar %s: %s\n\n%s\n", strings.TrimSpace(c.name+" "+c.args), c.summary, c.doc)
 	var o options
 	own := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
 	own.SortFlags = false

@@ -19,6 +19,10 @@ import (
 // services and runs, and of commands.
 var logFolders = []string{"logs", "commands"}
 
+const logsDoc = `Prints the end of what services, runs and commands wrote, secrets masked, each
+line with the name of what wrote it; with a name, that one's alone. -f goes on
+with what is written from then on, over rotations too.`
+
 // logs prints what services, runs and commands wrote: the end of each log, one
 // after another, and with -f what is written from then on.
 func (a *app) logs(ctx context.Context, args []string) error {

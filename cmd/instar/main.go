@@ -10,6 +10,8 @@
 // carries exactly one JSON document, on failure too.
 package main
 
+//go:generate go test -run ^TestCommandLinePage$ . -args -update
+
 import (
 	"context"
 	"os"

@@ -11,6 +11,9 @@ import (
 	"instar/starlark/eval"
 )
 
+const paramsDoc = `Evaluates the profile as far as its parameters. --json-schema prints a JSON
+schema (2020-12) of what --params takes.`
+
 // params lists the parameters that a profile takes.
 func (a *app) params(ctx context.Context, args []string) error {
 	if err := a.openHome(); err != nil {

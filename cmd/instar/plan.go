@@ -2,6 +2,15 @@ package main
 
 import "context"
 
+const planDoc = `Does what apply would do on an in-memory file system over the real one, with a
+service manager that only records, and prints every change with its reason and
+the line that asks for it; of changed texts the difference. Nothing is written
+anywhere, no lock is taken, and reading is all that must be allowed. What the
+apply will choose is shown as (chosen at apply).
+
+PROFILE is something that exists as a path: it has a slash, ends in .star, or is
+a folder with instance.star. Anything else is the name of an instance.`
+
 // plan shows what apply would do, by doing it on paper.
 func (a *app) plan(ctx context.Context, args []string) error {
 	in, _, err := a.resolve(args[0], false)

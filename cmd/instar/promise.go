@@ -8,6 +8,8 @@ import (
 	"instar/runtime/report"
 )
 
+const promiseDoc = `Checks each promise once, whatever its period, and exits with 2 when one fails.`
+
 // promise checks an instance's promises now, each once.
 func (a *app) promise(ctx context.Context, args []string) error {
 	t, st, err := a.existing(args[0])

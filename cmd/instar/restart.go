@@ -6,6 +6,9 @@ import (
 	"instar/runtime/control"
 )
 
+const restartDoc = `Works while an up serves the instance. Services that depend on nothing that
+changed need no restart: apply restarts exactly those that do.`
+
 // restart ends and starts an instance's services, or one of them.
 func (a *app) restart(ctx context.Context, args []string) error {
 	t, st, err := a.existing(args[0])

@@ -7,6 +7,10 @@ import (
 	"instar/runtime/state"
 )
 
+const startDoc = `What is asked for is remembered: an instance that was stopped stays stopped,
+also when it is applied. One service alone can be started or stopped only while an up
+serves the instance.`
+
 // start asks for an instance, or one of its services, to run.
 func (a *app) start(ctx context.Context, args []string) error {
 	return a.request(ctx, args, "start", state.Started)
@@ -36,14 +40,16 @@ func (a *app) request(ctx context.Context, args []string, verb, requested string
 	if err != nil {
 		return err
 	}
+	if requested == state.Stopped {
+		if err := in.endLeftovers(ctx); err != nil {
+			return err
+		}
+	}
 	if err := in.request(requested); err != nil {
 		return err
 	}
-	if in.settings.Manager == "none" || in.settings.Manager == "" {
-		a.ui.hint("nothing supervises the services of \"" + t.name + "\": its state is remembered as " + requested + "; `instar up " + t.name + "` runs them")
-		in.settings.Manager = "none"
-	}
-	return a.converge(ctx, in, requested)
+	a.ui.hint("nothing supervises the services of \"" + t.name + "\": that it is to be " + requested + " is remembered; `instar up " + t.name + "` runs them")
+	return a.converge(ctx, in, nil, requested)
 }
 
 // request remembers the requested state at once, so that it holds even when the

@@ -11,6 +11,9 @@ import (
 	"instar/runtime/state"
 )
 
+const statusDoc = `Without NAME, one line for each instance. With it, its services and runs, what
+its promises were last known to be, and what it publishes, secrets masked.`
+
 // status shows all instances, or one.
 func (a *app) status(ctx context.Context, args []string) error {
 	if len(args) == 0 {

@@ -11,6 +11,7 @@ type verb struct {
 	name    string
 	args    string // as shown behind the name: "PROFILE|NAME"
 	summary string // one line
+	doc     string // what else there is to say, in lines of at most 80 columns
 	min     int    // arguments, at least
 	max     int    // and at most
 	flags   []func(*options, *pflag.FlagSet)
@@ -23,35 +24,35 @@ type verb struct {
 // commands returns every command, in the order of `instar help`.
 func commands() []verb {
 	return []verb{
-		{"plan", "PROFILE|NAME", "show what apply would do", 1, 1,
+		{"plan", "PROFILE|NAME", "show what apply would do", planDoc, 1, 1,
 			flagSets{profileFlags, limitFlags, revealFlag, detailedFlag}, (*app).plan, "target"},
-		{"apply", "PROFILE|NAME", "converge an instance", 1, 1,
+		{"apply", "PROFILE|NAME", "converge an instance", applyDoc, 1, 1,
 			flagSets{profileFlags, limitFlags, revealFlag}, (*app).apply, "target"},
-		{"up", "PROFILE|NAME", "apply, then supervise the services in the foreground until Ctrl-C", 1, 1,
+		{"up", "PROFILE|NAME", "apply, then supervise the services in the foreground until Ctrl-C", upDoc, 1, 1,
 			flagSets{profileFlags, limitFlags, revealFlag}, (*app).up, "target"},
-		{"status", "[NAME]", "instances, or one with its services, promises and published values", 0, 1,
+		{"status", "[NAME]", "instances, or one with its services, promises and published values", statusDoc, 0, 1,
 			flagSets{revealFlag}, (*app).status, "instance"},
-		{"logs", "NAME [SERVICE]", "what services and commands wrote", 1, 2,
+		{"logs", "NAME [SERVICE]", "what services and commands wrote", logsDoc, 1, 2,
 			flagSets{followFlags}, (*app).logs, "instance"},
-		{"start", "NAME [SERVICE]", "start an instance, or one of its services", 1, 2,
+		{"start", "NAME [SERVICE]", "start an instance, or one of its services", startDoc, 1, 2,
 			flagSets{limitFlags}, (*app).start, "instance"},
-		{"stop", "NAME [SERVICE]", "stop an instance, or one of its services", 1, 2,
+		{"stop", "NAME [SERVICE]", "stop an instance, or one of its services", stopDoc, 1, 2,
 			flagSets{limitFlags}, (*app).stop, "instance"},
-		{"restart", "NAME [SERVICE]", "restart an instance's services, or one of them", 1, 2,
+		{"restart", "NAME [SERVICE]", "restart an instance's services, or one of them", restartDoc, 1, 2,
 			flagSets{limitFlags}, (*app).restart, "instance"},
-		{"destroy", "NAME", "stop and remove an instance; what was made once stays", 1, 1,
+		{"destroy", "NAME", "stop and remove an instance; what was made once stays", destroyDoc, 1, 1,
 			flagSets{purgeFlag}, (*app).destroy, "instance"},
-		{"promise", "NAME", "check an instance's promises now", 1, 1,
+		{"promise", "NAME", "check an instance's promises now", promiseDoc, 1, 1,
 			nil, (*app).promise, "instance"},
-		{"params", "PROFILE", "parameters of a profile: types, defaults, docs", 1, 1,
+		{"params", "PROFILE", "parameters of a profile: types, defaults, docs", paramsDoc, 1, 1,
 			flagSets{limitFlags, schemaFlag}, (*app).params, "profile"},
-		{"why", "NAME PATH", "which line of which profile made this", 2, 2,
+		{"why", "NAME PATH", "which line of which profile made this", whyDoc, 2, 2,
 			nil, (*app).why, "instance"},
-		{"help", "[COMMAND|BUILTIN|TOPIC]", "explain a command, a builtin or a topic", 0, 1,
+		{"help", "[COMMAND|BUILTIN|TOPIC]", "explain a command, a builtin or a topic", helpDoc, 0, 1,
 			nil, (*app).help, "topic"},
-		{"completion", "bash|zsh|fish|powershell", "print a script that completes command lines", 1, 1,
+		{"completion", "bash|zsh|fish|powershell", "print a script that completes command lines", completionDoc, 1, 1,
 			nil, (*app).completion, "shell"},
-		{"version", "", "print the version", 0, 0,
+		{"version", "", "print the version", versionDoc, 0, 0,
 			nil, (*app).version, ""},
 	}
 }

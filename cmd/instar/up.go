@@ -21,6 +21,10 @@ import (
 	"instar/runtime/state"
 )
 
+const upDoc = `Applies, then supervises the services itself until Ctrl-C, which stops them in
+reverse order. It needs neither a service manager nor root. Commands from other
+terminals go through it.`
+
 // up converges an instance and supervises its services in the foreground, until
 // it is told to stop. Commands from elsewhere go through it meanwhile.
 func (a *app) up(ctx context.Context, args []string) error {

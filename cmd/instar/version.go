@@ -9,6 +9,8 @@ import (
 	"instar/runtime/report"
 )
 
+const versionDoc = `The version is the tag that this program was built from, and how far from it.`
+
 // version prints the version of this program.
 func (a *app) version(context.Context, []string) error {
 	if a.ui.json {

@@ -34,6 +34,10 @@ type reason struct {
 	Implicit      bool   `json:"implicit,omitempty"` // a missing parent folder
 }
 
+const whyDoc = `PATH is relative to the root, or absolute; the name of a service or run will do,
+too. Says which line of the profile declares it, what its content came from, and
+in which generation it last changed.`
+
 // why says which line of which profile made a path, a service or a run.
 func (a *app) why(_ context.Context, args []string) error {
 	t, st, err := a.existing(args[0])
