@@ -54,11 +54,17 @@ func (e *NotEmptyError) Hint() string {
 //     failed or was interrupted and had itself begun with it missing or empty.
 //     Otherwise, a path that is not empty is a [NotEmptyError].
 //
+// The record of a failed attempt counts only if that was the last attempt in
+// this root: a state folder that was restored may hold an older one.
+//
 // A record that says Started counts as interrupted: the caller has waited
 // ([Wait]), or only wants to know what an apply would do.
 func Decide(cmd *plan.Command, digest string, rec *Record, view plan.View) (Decision, error) {
 	missing, err := absent(cmd, view)
 	if err != nil {
+		return Decision{}, err
+	}
+	if rec, err = believed(cmd, rec, view); err != nil {
 		return Decision{}, err
 	}
 	d := Decision{Why: why(cmd, digest, rec, missing)}

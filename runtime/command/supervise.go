@@ -121,6 +121,9 @@ func (s *supervisor) attempt() error {
 		Mark:       process.Mark(s.order.Dir, "command", "", s.order.Name) + ":" + s.order.Attempt,
 		Wipe:       wipe,
 	}
+	if err := s.takeNote(); err != nil {
+		return err
+	}
 	reserve := s.reserve()
 	if err := s.record.save(s.order.Dir); err != nil {
 		return errors.Join(err, os.Remove(reserve))
@@ -132,7 +135,9 @@ func (s *supervisor) attempt() error {
 		s.takeCreated()
 	}
 	os.Remove(reserve) // it is only there to leave room
-	err = s.finish()
+	if err = s.finish(); err == nil && s.record.Status == Succeeded {
+		s.dropNote()
+	}
 	s.audience.close()
 	return err
 }

@@ -259,6 +259,46 @@ func (w *work) recoverAside(cmd *plan.Command, rec *command.Record) error {
 	return nil
 }
 
+// dropNotes removes the notes of attempts that count no more: of commands that
+// have succeeded, and, after a complete plan, of those no longer declared.
+func (w *work) dropNotes(ctx context.Context) error {
+	names, err := w.view.ReadDir(".")
+	if err != nil {
+		return nil // there is no root yet
+	}
+	for _, file := range names {
+		name, ok := command.NoteOf(file)
+		if !ok {
+			continue
+		}
+		if w.declaresCommand(name) {
+			rec, err := w.Commands.Record(ctx, name)
+			if err != nil {
+				return err
+			}
+			if rec == nil || rec.Status != command.Succeeded {
+				continue
+			}
+		}
+		if err := w.open(); err != nil {
+			return err
+		}
+		if err := w.disk.Remove(file); err != nil {
+			return explain(err, w.Settings.Root)
+		}
+	}
+	return nil
+}
+
+func (w *work) declaresCommand(name string) bool {
+	for _, r := range w.plan.Resources {
+		if cmd, ok := r.(*plan.Command); ok && cmd.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
 // positioned is an error with the place in the profile that it is about.
 type positioned struct {
 	error

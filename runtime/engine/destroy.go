@@ -63,9 +63,9 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 		return err
 	}
 	if purge {
-		return w.purge(missing)
+		return w.purge(ctx, missing)
 	}
-	return w.abandon(missing)
+	return w.abandon(ctx, missing)
 }
 
 // unloadAll stops every service and has the manager forget it.
@@ -81,11 +81,11 @@ func (r *run) unloadAll(ctx context.Context) error {
 }
 
 // abandon removes what is owned and unchanged, and remembers what stays.
-func (w *work) abandon(missing bool) error {
+func (w *work) abandon(ctx context.Context, missing bool) error {
 	kept := map[string]state.Owned{}
 	if !missing {
 		var err error
-		if kept, err = w.remove(); err != nil {
+		if kept, err = w.remove(ctx); err != nil {
 			return err
 		}
 	}
@@ -106,17 +106,20 @@ func (w *work) removeRoot() bool {
 }
 
 // purge removes all that an apply created, and then the state.
-func (w *work) purge(missing bool) error {
+func (w *work) purge(ctx context.Context, missing bool) error {
 	if !missing {
-		if err := w.purgeRoot(); err != nil {
+		if err := w.purgeRoot(ctx); err != nil {
 			return err
 		}
 	}
 	return w.Store.Remove()
 }
 
-func (w *work) purgeRoot() error {
+func (w *work) purgeRoot(ctx context.Context) error {
 	if err := w.open(); err != nil {
+		return err
+	}
+	if err := w.dropNotes(ctx); err != nil {
 		return err
 	}
 	names, err := w.doomed()

@@ -50,7 +50,7 @@ func (w *work) all(ctx context.Context) error {
 	if err := w.services(ctx); err != nil {
 		return err
 	}
-	kept, err := w.remove()
+	kept, err := w.remove(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,9 +239,12 @@ func (r *run) record(c report.Change) {
 
 // remove takes away what is no longer declared, and returns the records that
 // stay. Nothing goes, and nil is returned, while the plan is incomplete.
-func (w *work) remove() (map[string]state.Owned, error) {
+func (w *work) remove(ctx context.Context) (map[string]state.Owned, error) {
 	if !w.plan.Complete() {
 		return nil, nil
+	}
+	if err := w.dropNotes(ctx); err != nil {
+		return nil, err
 	}
 	edits, kept, warnings, err := w.cmp.Obsolete(w.state.Owned)
 	if err != nil {
