@@ -72,6 +72,9 @@ type Engine struct {
 	// Manager runs the services; nil leaves them alone, and their promises
 	// unchecked.
 	Manager service.Manager
+	// Unsupported says, for people, which wishes of a service Manager cannot
+	// honour; nil: it honours all.
+	Unsupported func(service.Spec) []string
 	// Promises checks the plan's promises for up to the given time; nil does
 	// not check any.
 	Promises func(ctx context.Context, promises []plan.Promise, mask *secret.Masker, wait time.Duration, progress func(report.Promise)) []report.Promise

@@ -58,12 +58,26 @@ func (w *work) services(ctx context.Context) error {
 	if w.Manager == nil {
 		return nil
 	}
+	w.warnUnsupported(specs)
 	have, err := w.Manager.Observe(ctx, w.Name)
 	if err != nil {
 		return fmt.Errorf("cannot observe the services: %w", err)
 	}
 	changes := service.Reconcile(specs, have, w.requested(w.state) == state.Started)
 	return w.applyServices(ctx, w.allowed(changes))
+}
+
+// warnUnsupported tells what the manager cannot do: never is that dropped
+// silently.
+func (w *work) warnUnsupported(specs []service.Spec) {
+	if w.Unsupported == nil {
+		return
+	}
+	for _, spec := range specs {
+		for _, text := range w.Unsupported(spec) {
+			w.warn(spec.At.String() + ": " + text)
+		}
+	}
 }
 
 // allowed leaves alone what an incomplete plan does not mention, and what an
