@@ -1,6 +1,10 @@
 package main
 
-import "context"
+import (
+	"context"
+
+	"instar/runtime/service/supervise"
+)
 
 const planDoc = `Does what apply would do on an in-memory file system over the real one, with a
 service manager that only records, and prints every change with its reason and
@@ -27,6 +31,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	defer release()
 	e, done := in.paper(manager, a.ui.follow(true))
 	defer done()
+	e.Unsupported = supervise.Unsupported
 	if in.settings.Manager == "none" && manager == nil {
 		e.Manager = nil
 	}

@@ -172,6 +172,7 @@ func (s *serving) engine(manager service.Manager, settings *state.Settings, acti
 	}
 	e, done := in.real(manager, nil)
 	e.Reveal, e.Diffs = action.Reveal, action.Diffs || s.app.ui.verbose
+	e.Unsupported = supervise.Unsupported
 	return e, done, nil
 }
 
