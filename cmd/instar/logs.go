@@ -264,7 +264,7 @@ func (a *app) followLogs(ctx context.Context, folder state.Folder, only string, 
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return exitWith(exitCode(ctx, ctx.Err())) // how following ends
 		case <-time.After(pollLogs):
 		}
 		found, err := findLogs(folder, only)
