@@ -96,7 +96,7 @@ func TestDiff(t *testing.T) {
 
 func TestDiffOfFilesOfOneSize(t *testing.T) {
 	base := openTestRoot(t)
-	for name, content := range map[string]string{"a": "same", "b": "same", "c": "else"} {
+	for name, content := range map[string]string{"a": "same", "b": "same", "c": "else", "d": "same"} {
 		ok(t, WriteFile(base, name, []byte(content), 0o644, -1, -1))
 	}
 	o := NewOverlay(base)
@@ -110,6 +110,10 @@ func TestDiffOfFilesOfOneSize(t *testing.T) {
 	ok(t, o.Rename("b", "c"))
 	want := []string{"removed a -rw-r--r-- -", "removed b -rw-r--r-- -", "modified c -rw-r--r-- -rw-r--r--"}
 	if d := cmp.Diff(want, changes(t, o)); d != "" {
+		t.Error(d)
+	}
+	ok(t, o.Rename("c", "d")) // still open
+	if d := cmp.Diff([]string{want[0], want[1], "removed c -rw-r--r-- -"}, changes(t, o)); d != "" {
 		t.Error(d)
 	}
 }

@@ -118,7 +118,7 @@ var removeProbes = []probe{
 	{name: "removeAll missing", prepare: tree, do: func(r *recorder) { r.removeAll("no"); r.removeAll("no/x/y"); r.removeAll("") }},
 	{name: "removeAll below a file", prepare: tree, do: func(r *recorder) { r.removeAll("f/x") }},
 	{name: "removeAll of a link", prepare: tree, do: func(r *recorder) { r.removeAll("ld"); r.removeAll("dangling"); r.ls("d") }},
-	{name: "removeAll dots", prepare: tree, do: func(r *recorder) { r.removeAll("."); r.removeAll("d/.") }},
+	{name: "removeAll dots", prepare: tree, do: func(r *recorder) { r.removeAll("."); r.removeAll("d/."); r.removeAll("no/.") }},
 	{name: "removeAll with slash", prepare: tree, do: func(r *recorder) { r.removeAll("d/") }},
 	{name: "removeAll and build again", prepare: tree, do: func(r *recorder) {
 		r.removeAll("d")
