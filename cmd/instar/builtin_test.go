@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"instar/builtins"
+)
+
+// families are the scripts of builtins that share one. Every other builtin has
+// a script of its own name.
+var families = map[string]string{
+	"mkdir_once":        "mkdir",
+	"file_once":         "file",
+	"template_once":     "template",
+	"release.find":      "release",
+	"check.tcp":         "check_tcp",
+	"check.socket":      "check_socket",
+	"check.http":        "check_http",
+	"check.command":     "check_command",
+	"check.file":        "check_file",
+	"check.certificate": "check_certificate",
+	"check.disk":        "check_disk",
+	"yaml.encode":       "yaml",
+	"toml.encode":       "toml",
+	"ini.encode":        "ini",
+	"base64.encode":     "base64",
+	"base64.decode":     "base64",
+}
+
+// pages are the pages of the reference that builtins share.
+var pages = map[string]string{
+	"mkdir_once":    "mkdir",
+	"file_once":     "file",
+	"template_once": "template",
+}
+
+// TestBuiltinsAreWhole makes sure of the four parts of a builtin: its line in
+// the table leads to a page of the reference, which tells its arguments as the
+// table does, and to a script that ends by applying again. That it has a Go
+// file, the compiler makes sure of.
+func TestBuiltinsAreWhole(t *testing.T) {
+	for _, b := range builtins.Table {
+		t.Run(b.Name, func(t *testing.T) {
+			checkPage(t, b)
+			name := b.Name
+			if family, ok := families[name]; ok {
+				name = family
+			}
+			script, err := os.ReadFile(filepath.Join("testdata", "script", "builtin_"+name+".txtar"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			commands, profile, _ := strings.Cut(string(script), "\n-- ")
+			phases := strings.Split(commands, "\n# ")
+			if last := phases[len(phases)-1]; !strings.Contains(last, "\nagain ") {
+				t.Errorf("the last phase of builtin_%s.txtar does not apply again", name)
+			}
+			if use := regexp.MustCompile(`\b` + regexp.QuoteMeta(b.Name) + `\b`); !use.MatchString(profile) {
+				t.Errorf("builtin_%s.txtar does not use %s", name, b.Name)
+			}
+		})
+	}
+}
+
+// checkPage makes sure that a builtin's page has its signature, alone in a line.
+func checkPage(t *testing.T, b builtins.Builtin) {
+	t.Helper()
+	name := b.Name
+	path := filepath.Join("..", "..", "docs", "reference", name+".md")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && pages[name] != "" {
+		path = filepath.Join("..", "..", "docs", "reference", pages[name]+".md")
+	}
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for line := range strings.Lines(string(page)) {
+		if strings.TrimSpace(line) == b.Signature() {
+			return
+		}
+	}
+	t.Errorf("%s has no line %q", path, b.Signature())
+}
+
+// profileCommands are what the scripts of the profile language use besides the
+// commands of [TestScripts].
+//
+//	again NAME [ROOT]        apply once more: no change, and not a byte or a
+//	                         timestamp of state and root differs; plan agrees
+//	mode MODE PATH...        these have these twelve bits, in octal
+//	until SECONDS PROGRAM ARGS...  run a program again and again until it succeeds
+//	repeat FILE TEXT COUNT   write a text, many times
+var profileCommands = map[string]func(*testscript.TestScript, bool, []string){
+	"again": scriptAgain, "mode": scriptMode, "until": scriptUntil, "repeat": scriptRepeat,
+}
+
+func scriptAgain(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: again NAME [ROOT]")
+	}
+	root := "r"
+	if len(args) == 2 {
+		root = args[1]
+	}
+	snapshots := func() string {
+		var all []byte
+		for _, dir := range []string{"state", root} {
+			scriptSnapshot(ts, false, []string{dir, ".snapshot"})
+			data, err := os.ReadFile(ts.MkAbs(".snapshot"))
+			ts.Check(err)
+			all = append(all, data...)
+		}
+		ts.Check(os.Remove(ts.MkAbs(".snapshot")))
+		return string(all)
+	}
+	before := snapshots()
+	ts.Check(ts.Exec("instar", "apply", args[0], "--json"))
+	var report struct {
+		Complete bool              `json:"complete"`
+		Changes  []json.RawMessage `json:"changes"`
+		Summary  map[string]int    `json:"summary"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
+	if !report.Complete || len(report.Changes) > 0 {
+		ts.Fatalf("apply again: complete: %v, changes: %s", report.Complete, report.Changes)
+	}
+	for what, n := range report.Summary {
+		if what != "ok" && n != 0 {
+			ts.Fatalf("apply again: %d %s", n, what)
+		}
+	}
+	if after := snapshots(); after != before {
+		ts.Fatalf("apply again: the state or the root differs:\n%s", difference(before, after))
+	}
+	if err := ts.Exec("instar", "plan", args[0], "--detailed-exitcode"); err != nil {
+		ts.Fatalf("plan --detailed-exitcode: %v\n%s", err, ts.ReadFile("stdout"))
+	}
+}
+
+// difference lists the lines that only one of two snapshots has.
+func difference(before, after string) string {
+	lines := map[string]int{}
+	for line := range strings.Lines(before) {
+		lines[line]--
+	}
+	for line := range strings.Lines(after) {
+		lines[line]++
+	}
+	var out bytes.Buffer
+	for line, n := range lines {
+		if n != 0 {
+			fmt.Fprintf(&out, "%+d %.200s\n", n, strings.TrimSpace(line))
+		}
+	}
+	return out.String()
+}
+
+func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: mode MODE PATH...")
+	}
+	for _, path := range args[1:] {
+		info, err := os.Lstat(ts.MkAbs(path))
+		ts.Check(err)
+		bits := uint32(info.Mode().Perm())
+		for i, bit := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {
+			if info.Mode()&bit != 0 {
+				bits |= 0o1000 << i
+			}
+		}
+		if got := fmt.Sprintf("%04o", bits); got != args[0] {
+			ts.Fatalf("%s has mode %s, want %s", path, got, args[0])
+		}
+	}
+}
+
+func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until SECONDS PROGRAM ARGS...")
+	}
+	limit, err := time.ParseDuration(args[0] + "s")
+	ts.Check(err)
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil {
+			return
+		}
+		if time.Since(start) > limit {
+			ts.Fatalf("after %s: %v", limit, err)
+		}
+	}
+}
+
+func scriptRepeat(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: repeat FILE TEXT COUNT")
+	}
+	var count int
+	_, err := fmt.Sscan(args[2], &count)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte(args[1]), count), 0o666))
+}
