@@ -94,6 +94,9 @@ func New(in Inputs, profile fs.FS, host Host) *Session {
 // Predeclared returns the names that profiles can use.
 func (s *Session) Predeclared() starlark.StringDict { return s.environment(Table) }
 
+// Secrets returns the secrets that the evaluation has met so far.
+func (s *Session) Secrets() []string { return s.plan.Secrets }
+
 // Stopped reports whether err ended an evaluation early without being a
 // failure: a value does not exist yet, or nothing but the parameters was
 // wanted. The plan so far is valid then.

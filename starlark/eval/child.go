@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unicode/utf8"
 
 	"instar/builtins"
+	"instar/runtime/secret"
 	"instar/starlark/interp"
 	"instar/starlark/sandbox"
 )
@@ -32,11 +34,11 @@ func handle(ctx context.Context, request []byte, c *sandbox.Child) error {
 	s := builtins.New(m.Inputs, root.FS(), machine{c})
 	_, err = interp.Run(ctx, m.Entry, m.options(s, c.Position))
 	if err != nil && !builtins.Stopped(err) {
-		return err
+		return masked(s, err)
 	}
 	p, err := s.Finish(err)
 	if err != nil {
-		return withSource(s, err)
+		return masked(s, withSource(s, err))
 	}
 	encoded, err := encode(p)
 	if err != nil {
@@ -61,6 +63,27 @@ func withSource(s *builtins.Session, err error) error {
 	text, readErr := s.ReadFile(e.Pos.File, interp.DefaultMaxSource)
 	if readErr == nil {
 		e.AddSource(text)
+	}
+	return e
+}
+
+// masked hides in an error of the profile the secrets that the evaluation has
+// met: whoever shows the error cannot know them.
+func masked(s *builtins.Session, err error) error {
+	var e *interp.Error
+	if !errors.As(err, &e) || len(s.Secrets()) == 0 {
+		return err
+	}
+	m := secret.New(s.Secrets())
+	for _, text := range []*string{&e.Msg, &e.Hint, &e.Detail} {
+		*text = m.String(*text)
+	}
+	if line := m.String(e.Source); line != e.Source {
+		before := []rune(e.Source)[:max(0, min(e.Caret, utf8.RuneCountInString(e.Source)))]
+		e.Source, e.Caret = line, utf8.RuneCountInString(m.String(string(before)))
+	}
+	for i := range e.Stack {
+		e.Stack[i].Source = m.String(e.Stack[i].Source)
 	}
 	return e
 }
