@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -174,13 +173,6 @@ func (r *run) learn(p *plan.Plan) {
 	for _, line := range p.Prints {
 		r.emit(report.Event{Kind: "print", Name: line.At.String(), Text: r.Mask.String(line.Text)})
 	}
-}
-
-// same reports whether two states would be saved as the same.
-func same(a, b *state.State) bool {
-	x, errX := state.Encode(a)
-	y, errY := state.Encode(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // finish checks what the complete plan promises and folds the report.

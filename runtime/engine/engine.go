@@ -30,6 +30,7 @@ type Evaluator func(context.Context, *state.State, plan.View) (*plan.Plan, error
 // Store is where an instance's state is kept while it converges.
 type Store interface {
 	Load() (*state.State, error)
+	// Save writes the state, unless it says the same already.
 	Save(*state.State) error
 	// Remove forgets the instance: its state, records and logs.
 	Remove() error

@@ -110,11 +110,8 @@ func (w *work) remembered() *state.State {
 	return &next
 }
 
-// save writes the state when it differs from what was loaded or last saved.
+// save writes the state, unless the store finds that it says the same already.
 func (w *work) save(next *state.State) error {
-	if same(w.state, next) {
-		return nil
-	}
 	if err := w.Store.Save(next); err != nil {
 		return fmt.Errorf("cannot save the state: %w", err)
 	}

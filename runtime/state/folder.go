@@ -148,9 +148,9 @@ func decode(data []byte) (*State, error) {
 	return s, nil
 }
 
-// Encode returns the bytes of state.json.
+// Encode returns the bytes of state.json: one line, the keys of maps in order.
 func Encode(s *State) ([]byte, error) {
-	data, err := json.MarshalIndent(s, "", " ")
+	data, err := json.Marshal(s)
 	return append(data, '\n'), err
 }
 

@@ -1,11 +1,13 @@
 package state
 
+import "bytes"
+
 // Memory keeps a state in memory only, beginning with a copy of another: the
 // store of a plan, and of tests.
 type Memory struct {
 	data    []byte // as state.json would have it
 	name    string
-	Saves   int // how often Save was called
+	Saves   int // how often Save had something to write
 	Removed bool
 }
 
@@ -29,8 +31,10 @@ func (m *Memory) Save(s *State) error {
 	if err != nil {
 		return err
 	}
+	if m.Removed || !bytes.Equal(m.data, data) {
+		m.Saves++
+	}
 	m.data, m.Removed = data, false
-	m.Saves++
 	return nil
 }
 
