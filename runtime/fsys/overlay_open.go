@@ -26,8 +26,6 @@ func (o *Overlay) OpenFile(name string, flag int, perm fs.FileMode) (afero.File,
 		return nil, pathError("open", name, err)
 	}
 	switch {
-	case p.node == nil && p.slash:
-		return nil, pathError("open", name, syscall.EISDIR)
 	case p.node == nil:
 		p.node = o.create(p, kindFile|o.masked(perm))
 	default:
@@ -42,18 +40,14 @@ func (o *Overlay) OpenFile(name string, flag int, perm fs.FileMode) (afero.File,
 // openPoint finds what to open, or where to create it.
 func (o *Overlay) openPoint(name string, flag int) (*point, error) {
 	const fresh = os.O_CREATE | os.O_EXCL
-	if flag&os.O_CREATE != 0 { // a slash is an error before anything is looked at
-		p, err := o.resolve("open", name, followNever)
-		if err == nil && p.slash && !p.dot() {
-			err = syscall.EISDIR
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
 	follow := followAlways
-	if flag&fresh == fresh || flag&nofollow != 0 && !o.noFollow {
+	switch noLink := flag&nofollow != 0 && !o.noFollow; {
+	case flag&fresh == fresh || noLink && flag&os.O_CREATE != 0:
+		follow = followFresh
+	case noLink:
 		follow = followSlash
+	case flag&os.O_CREATE != 0:
+		follow = followCreate
 	}
 	p, err := o.resolve("open", name, follow)
 	switch {

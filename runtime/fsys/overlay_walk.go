@@ -15,9 +15,11 @@ const errInvalid = syscall.EINVAL
 type following int
 
 const (
-	followNever  following = iota // remove, rename, create exclusively
+	followNever  following = iota // remove, rename, mkdir
 	followSlash                   // lstat: only if a slash comes after it
 	followAlways                  // stat, open
+	followCreate                  // open with O_CREATE: always, but a slash at the end is EISDIR
+	followFresh                   // with O_EXCL too: never, but likewise
 )
 
 // The limits of Linux.
@@ -138,6 +140,9 @@ func (w *walker) walk(parts []string) (*point, error) {
 
 // enter looks at one part. It returns the point if that is the end of the way.
 func (w *walker) enter(here *node, part string, rest []string, last, slash bool) (*point, error) {
+	if last && slash && w.follow >= followCreate {
+		return nil, syscall.EISDIR // before anything is looked at
+	}
 	child, err := w.o.lookup(here, part)
 	if errors.Is(err, fs.ErrNotExist) && last {
 		return &point{steps: w.steps, name: part, slash: slash}, nil
@@ -145,7 +150,7 @@ func (w *walker) enter(here *node, part string, rest []string, last, slash bool)
 	if err != nil {
 		return nil, err
 	}
-	if child.sig.isLink() && (!last || w.follow == followAlways || w.follow == followSlash && slash) {
+	if child.sig.isLink() && (!last || w.follows(slash)) {
 		return w.through(child, part, rest)
 	}
 	if last {
@@ -153,6 +158,17 @@ func (w *walker) enter(here *node, part string, rest []string, last, slash bool)
 	}
 	w.steps = append(w.steps, step{child, part})
 	return nil, nil
+}
+
+// follows says what to do with a link at the end.
+func (w *walker) follows(slash bool) bool {
+	switch w.follow {
+	case followAlways, followCreate:
+		return true
+	case followSlash:
+		return slash
+	}
+	return false
 }
 
 // through follows a link, or refuses to.

@@ -126,6 +126,9 @@ var linkProbes = []probe{
 		r.ls("good")
 		r.put("none-yet", "x")
 		r.stat("none-yet")
+		r.symlink("self/", "self")
+		r.put("self", "x")
+		r.cat("self")
 	}},
 	{name: "mkdirAll through links", follows: true, prepare: tree, do: func(r *recorder) {
 		r.mkdirAll("ld/x/y", 0o755)
