@@ -8,8 +8,8 @@ import (
 )
 
 const startDoc = `What is asked for is remembered: an instance that was stopped stays stopped,
-also when it is applied. One service alone can be started or stopped only while an up
-serves the instance.`
+also when it is applied. One service alone can be started or stopped only while
+an up serves the instance.`
 
 // start asks for an instance, or one of its services, to run.
 func (a *app) start(ctx context.Context, args []string) error {
