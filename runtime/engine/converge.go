@@ -44,7 +44,9 @@ func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
 		err = r.rounds(ctx)
 	}
 	if err != nil {
-		r.report.Summary.Failed++
+		s := &r.report.Summary
+		s.Changed, s.Removed, s.Restarted = len(r.changed), len(r.removed), len(r.restarted)
+		s.Failed++
 		r.report.Error = report.ErrorOf(err, e.Mask.String)
 	}
 	r.report.Duration = e.now().Sub(start)
