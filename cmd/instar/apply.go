@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"instar/runtime/control"
 	"instar/runtime/report"
@@ -70,6 +71,9 @@ func (in *instance) revived() string {
 // main makes an exit code of.
 func (a *app) finish(ctx context.Context, r *report.Report, err error) error {
 	err = unsignalled(ctx, err)
+	if stop := (signalled{}); errors.As(err, &stop) && r.Error != nil {
+		r.Error.Message = stop.Error()
+	}
 	a.ui.report(r, err)
 	switch {
 	case err != nil:
