@@ -97,6 +97,13 @@ func (s *Session) Predeclared() starlark.StringDict { return s.environment(Table
 // Secrets returns the secrets that the evaluation has met so far.
 func (s *Session) Secrets() []string { return s.plan.Secrets }
 
+// Printed returns a plan with nothing but what the profile has printed so far,
+// and the secrets that must be masked in it: all that is left of an evaluation
+// that failed.
+func (s *Session) Printed() *plan.Plan {
+	return &plan.Plan{Prints: s.plan.Prints, Secrets: s.plan.Secrets}
+}
+
 // Stopped reports whether err ended an evaluation early without being a
 // failure: a value does not exist yet, or nothing but the parameters was
 // wanted. The plan so far is valid then.

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"instar/builtins"
+	"instar/runtime/plan"
 	"instar/runtime/secret"
 	"instar/starlark/interp"
 	"instar/starlark/sandbox"
@@ -34,12 +35,17 @@ func handle(ctx context.Context, request []byte, c *sandbox.Child) error {
 	s := builtins.New(m.Inputs, root.FS(), machine{c})
 	_, err = interp.Run(ctx, m.Entry, m.options(s, c.Position))
 	if err != nil && !builtins.Stopped(err) {
-		return masked(s, err)
+		return errors.Join(masked(s, err), send(c, s.Printed()))
 	}
 	p, err := s.Finish(err)
 	if err != nil {
-		return masked(s, withSource(s, err))
+		return errors.Join(masked(s, withSource(s, err)), send(c, s.Printed()))
 	}
+	return send(c, p)
+}
+
+// send sends a plan to the parent.
+func send(c *sandbox.Child, p *plan.Plan) error {
 	encoded, err := encode(p)
 	if err != nil {
 		return err

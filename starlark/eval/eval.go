@@ -44,7 +44,9 @@ type Limits struct {
 type Observe func(path string) ([]byte, error)
 
 // Evaluate evaluates a profile in a child process. A failure of the profile
-// is an *interp.Error. A plan whose evaluation stopped early says why.
+// is an *interp.Error. A plan whose evaluation stopped early says why. With an
+// error, the plan is nil or holds nothing but what the profile had printed, and
+// the secrets to mask in that.
 func Evaluate(ctx context.Context, req Request, observe Observe, lim Limits) (*plan.Plan, error) {
 	return evaluate(req, observe, lim, func(data []byte, onFrame sandbox.OnFrame) error {
 		return sandbox.Run(ctx, lim.sandbox(), handlerName, data, onFrame)
@@ -104,7 +106,8 @@ func evaluate(req Request, observe Observe, lim Limits, run func([]byte, sandbox
 		return nil, fmt.Errorf("the evaluation sent a frame of unknown kind %q", kind)
 	})
 	if err != nil {
-		return nil, err
+		p, _ := decode(encoded) // nothing, if it died
+		return p, err
 	}
 	return decode(encoded)
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -376,6 +377,52 @@ func TestValues(t *testing.T) {
 	}
 	if diff := cmp.Diff(first.Resources, third.Resources); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What was printed before a failure is not lost, and an error hides the
+// secrets that it would show.
+func TestFailure(t *testing.T) {
+	for _, how := range []string{"fail(\"not\", key)", "service(\"a\", [\"sh\", \"-p\", \"x\" + key])"} {
+		req := profile(t, map[string]string{"instance.star": "key = secret(\"hunter2hunter2\")\nmkdir(\"a\")\nprint(\"before\")\n" + how + " # hunter2hunter2\n"})
+		p, err := evaluate(t, req, absent)
+		if err == nil || p == nil || len(p.Prints) != 1 || p.Prints[0].Text != "before" || len(p.Secrets) != 1 || len(p.Resources) != 0 {
+			t.Errorf("%s: got %+v, %v", how, p, err)
+		}
+		if shown := text(t, err); strings.Contains(shown, "hunter2") || !strings.Contains(shown, "# ********") {
+			t.Errorf("got %s", shown)
+		}
+	}
+}
+
+// Users and groups are those of the machine.
+func TestUsers(t *testing.T) {
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := user.LookupGroupId(me.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := profile(t, map[string]string{"instance.star": fmt.Sprintf("mkdir(\"a\", owner = %q, group = %q)\nservice(\"s\", [\"sh\"], user = %q)\n", me.Username, group.Name, me.Username)})
+	req.Inputs.Instance.Superuser = true
+	req.Inputs.Instance.UID, req.Inputs.Instance.GID = 54321, 54321
+	p, err := evaluate(t, req, absent)
+	if err != nil {
+		t.Fatal(text(t, err))
+	}
+	got := p.Resources[0].(*plan.Dir)
+	id := p.Services[0].Exec.Identity
+	if fmt.Sprint(got.UID, got.GID) != me.Uid+" "+me.Gid || fmt.Sprint(id.UID, id.GID) != me.Uid+" "+me.Gid || !p.Services[0].OwnUser {
+		t.Errorf("got %+v, %+v, want %s:%s", got, p.Services[0], me.Uid, me.Gid)
+	}
+	for _, bad := range []string{"mkdir(\"a\", owner = \"no-such-user\")", "mkdir(\"a\", group = \"no-such-group\")"} {
+		req := profile(t, map[string]string{"instance.star": bad + "\n"})
+		req.Inputs.Instance.Superuser = true
+		if _, err := evaluate(t, req, absent); err == nil || !strings.Contains(err.Error(), "no-such-") {
+			t.Errorf("%s: got %v", bad, err)
+		}
 	}
 }
 
