@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"instar/profiles"
+	"instar/runtime/report"
+)
+
+// shown says how one bundled profile is tried: every one of them needs an entry.
+var shown = map[string]struct {
+	// release returns the software that the profile deploys.
+	release func(t *testing.T) string
+	params  func(t *testing.T) []string
+	// generated is a file that the profile makes, and once one that it makes only
+	// once; "" when there is none.
+	generated, once string
+}{
+	"helloworld": {release: helloworldRelease, generated: "etc/greetings/go.txt"},
+	"nginx-static": {release: systemRelease("sbin/nginx"), params: freePort,
+		generated: "etc/nginx.conf", once: "srv/www/index.html"},
+}
+
+func helloworldRelease(t *testing.T) string {
+	dir := t.TempDir()
+	server := filepath.Join(dir, "bin", "helloworld-server")
+	out, err := exec.Command("go", "build", "-o", server, "instar/profiles/helloworld/server").CombinedOutput()
+	if err != nil {
+		t.Fatalf("cannot build the server: %v\n%s", err, out)
+	}
+	return dir
+}
+
+func systemRelease(program string) func(t *testing.T) string {
+	return func(t *testing.T) string {
+		if _, err := os.Stat("/usr/" + program); err != nil {
+			t.Skipf("this machine lacks what the profile deploys: %v", err)
+		}
+		return "/usr"
+	}
+}
+
+func freePort(t *testing.T) []string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return []string{"--set", "port=" + strconv.Itoa(l.Addr().(*net.TCPAddr).Port)}
+}
+
+// trial is one bundled profile being tried: a copy of it, and a machine of its
+// own.
+type trial struct {
+	*testing.T
+	profile, state, root string
+	flags                []string
+}
+
+func newTrial(t *testing.T, name string) *trial {
+	t.Helper()
+	how, ok := shown[name]
+	if !ok {
+		t.Fatalf("profile %s has no entry in shown", name)
+	}
+	dir := t.TempDir()
+	tr := &trial{T: t, profile: filepath.Join(dir, "profile"), state: filepath.Join(dir, "state"), root: filepath.Join(dir, "root")}
+	sub, err := fs.Sub(profiles.Files, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(tr.profile, sub); err != nil {
+		t.Fatal(err)
+	}
+	tr.flags = []string{"--name", "shown", "--root", tr.root, "--release", how.release(t), "--manager", "none"}
+	if how.params != nil {
+		tr.flags = append(tr.flags, how.params(t)...)
+	}
+	return tr
+}
+
+// instar runs the program; it must exit with code.
+func (tr *trial) instar(code int, args ...string) *report.Report {
+	tr.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		tr.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Args = append([]string{"instar", "--state-dir", tr.state, "--json"}, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) || cmd.ProcessState.ExitCode() != code {
+		tr.Fatalf("instar %v: %v, want exit code %d\n%s%s", args, err, code, &stdout, &stderr)
+	}
+	rep := &report.Report{}
+	if err := json.Unmarshal(stdout.Bytes(), rep); err != nil {
+		tr.Fatalf("instar %v: %v\n%s", args, err, &stdout)
+	}
+	return rep
+}
+
+func (tr *trial) apply() *report.Report {
+	tr.Helper()
+	return tr.instar(0, append([]string{"apply", tr.profile}, tr.flags...)...)
+}
+
+// settled fails unless a plan finds nothing to do.
+func (tr *trial) settled() {
+	tr.Helper()
+	if rep := tr.instar(0, "plan", "shown", "--detailed-exitcode"); len(rep.Changes) > 0 {
+		tr.Errorf("a plan after apply has changes: %+v", rep.Changes)
+	}
+}
+
+func (tr *trial) path(name string) string { return filepath.Join(tr.root, name) }
+
+func (tr *trial) read(name string) string {
+	tr.Helper()
+	data, err := os.ReadFile(tr.path(name))
+	if err != nil {
+		tr.Fatal(err)
+	}
+	return string(data)
+}
+
+func (tr *trial) write(name, text string) {
+	tr.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		tr.Fatal(err)
+	}
+}
+
+// declare adds a line to the profile.
+func (tr *trial) declare(line string) (undo func()) {
+	tr.Helper()
+	entry := filepath.Join(tr.profile, "instance.star")
+	old, err := os.ReadFile(entry)
+	if err != nil {
+		tr.Fatal(err)
+	}
+	tr.write(entry, string(old)+"\n"+line+"\n")
+	return func() { tr.write(entry, string(old)) }
+}
+
+func ops(rep *report.Report) string {
+	var list []string
+	for _, c := range rep.Changes {
+		list = append(list, c.Op+" "+c.Path+c.Name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// TestBundledProfiles: what every profile that instar ships has to show.
+func TestBundledProfiles(t *testing.T) {
+	for _, name := range profiles.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			how := shown[name]
+			tr := newTrial(t, name)
+			if rep := tr.apply(); !rep.Complete || len(rep.Changes) == 0 {
+				t.Fatalf("first apply: %+v", rep)
+			}
+			tr.settled()
+			tr.drift(how.generated)
+			tr.undeclared()
+			if how.once != "" {
+				tr.once(how.once)
+			}
+			tr.lostState(how.once)
+		})
+	}
+}
+
+// drift: a file that was edited by hand is put back, one that was removed
+// returns.
+func (tr *trial) drift(name string) {
+	tr.Helper()
+	good := tr.read(name)
+	tr.write(tr.path(name), "edited by hand\n")
+	if rep := tr.apply(); ops(rep) != "write "+name || tr.read(name) != good {
+		tr.Errorf("after an edit by hand: %s", ops(rep))
+	}
+	if err := os.Remove(tr.path(name)); err != nil {
+		tr.Fatal(err)
+	}
+	if rep := tr.apply(); ops(rep) != "write "+name || tr.read(name) != good {
+		tr.Errorf("after a removal by hand: %s", ops(rep))
+	}
+	tr.settled()
+}
+
+// undeclared: what is dropped from the profile goes, unless somebody changed
+// it: then it stays, and is reported.
+func (tr *trial) undeclared() {
+	tr.Helper()
+	undo := tr.declare(`file("extra/one", "1")` + "\n" + `file("extra/two", "2")`)
+	tr.apply()
+	tr.write(tr.path("extra/two"), "mine now")
+	undo()
+	rep := tr.apply()
+	if ops(rep) != "remove extra/one" {
+		tr.Errorf("what was dropped: %s", ops(rep))
+	}
+	if len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "extra/two") || tr.read("extra/two") != "mine now" {
+		tr.Errorf("what was dropped and changed by hand: warnings %q", rep.Warnings)
+	}
+	tr.settled()
+	if err := os.RemoveAll(tr.path("extra")); err != nil {
+		tr.Fatal(err)
+	}
+	tr.apply()
+}
+
+// once: data survives everything but destroy --purge.
+func (tr *trial) once(name string) {
+	tr.Helper()
+	tr.write(tr.path(name), "the user's data")
+	tr.apply()
+	tr.instar(0, "destroy", "shown")
+	if got := tr.read(name); got != "the user's data" {
+		tr.Errorf("data after destroy: %q", got)
+	}
+	tr.apply()
+	if got := tr.read(name); got != "the user's data" {
+		tr.Errorf("data after destroy and apply: %q", got)
+	}
+	tr.settled()
+}
+
+// lostState: an instance whose state was lost, or comes back from a backup, is
+// converged again, and loses no data.
+func (tr *trial) lostState(once string) {
+	tr.Helper()
+	backup := filepath.Join(tr.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(tr.state)); err != nil {
+		tr.Fatal(err)
+	}
+	for what, prepare := range map[string]func() error{
+		"lost":     func() error { return os.RemoveAll(tr.state) },
+		"restored": func() error { return errors.Join(os.RemoveAll(tr.state), os.CopyFS(tr.state, os.DirFS(backup))) },
+	} {
+		if err := prepare(); err != nil {
+			tr.Fatal(err)
+		}
+		if rep := tr.apply(); len(rep.Changes) > 0 {
+			tr.Errorf("state %s: %s", what, ops(rep))
+		}
+		if once != "" && tr.read(once) != "the user's data" {
+			tr.Errorf("state %s: the data is gone", what)
+		}
+		tr.settled()
+	}
+	tr.instar(0, "destroy", "shown", "--purge")
+	if left, err := os.ReadDir(tr.root); err == nil && len(left) > 0 {
+		names := []string{}
+		for _, e := range left {
+			names = append(names, e.Name())
+		}
+		tr.Logf("purge leaves what a lost state no longer knows: %v", names)
+	}
+}
