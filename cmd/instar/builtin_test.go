@@ -2,13 +2,25 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -102,9 +114,15 @@ func checkPage(t *testing.T, b builtins.Builtin) {
 //	                         timestamp of state and root differs; plan agrees
 //	mode MODE PATH...        these have these twelve bits, in octal
 //	until SECONDS PROGRAM ARGS...  run a program again and again until it succeeds
+//	served NAME              wait until an `up` has converged the instance and serves it
 //	repeat FILE TEXT COUNT   write a text, many times
+//	serve KIND FILE          until the script ends, accept connections: unix at FILE;
+//	                         tcp, http or https at a port that is written to FILE.
+//	                         For https FILE.pem is the certificate
+//	certificate FILE DAYS    write one that is valid for so many days
 var profileCommands = map[string]func(*testscript.TestScript, bool, []string){
-	"again": scriptAgain, "mode": scriptMode, "until": scriptUntil, "repeat": scriptRepeat,
+	"again": scriptAgain, "mode": scriptMode, "until": scriptUntil, "served": scriptServed, "repeat": scriptRepeat,
+	"serve": scriptServe, "certificate": scriptCertificate,
 }
 
 func scriptAgain(ts *testscript.TestScript, neg bool, args []string) {
@@ -204,6 +222,21 @@ func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func scriptServed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: served NAME")
+	}
+	// An `up` answers at its socket before it has converged; apply waits for it.
+	socket := filepath.Join(ts.MkAbs("state"), "instances", args[0], socketName)
+	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Lstat(socket); err == nil {
+			ts.Check(ts.Exec("instar", "apply", args[0]))
+			return
+		}
+	}
+	ts.Fatalf("nothing serves %s", args[0])
+}
+
 func scriptRepeat(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: repeat FILE TEXT COUNT")
@@ -212,4 +245,68 @@ func scriptRepeat(ts *testscript.TestScript, neg bool, args []string) {
 	_, err := fmt.Sscan(args[2], &count)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte(args[1]), count), 0o666))
+}
+
+func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: serve KIND FILE")
+	}
+	path := ts.MkAbs(args[1])
+	if args[0] == "unix" {
+		l, err := net.Listen("unix", path)
+		ts.Check(err)
+		ts.Defer(func() { l.Close() })
+		return
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, []byte(port), 0o666))
+	if args[0] == "tcp" {
+		return
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(hello))
+	server.Listener.Close()
+	server.Listener = l
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ts.Defer(server.Close)
+	if args[0] == "http" {
+		server.Start()
+		return
+	}
+	server.StartTLS()
+	ts.Check(os.WriteFile(path+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o666))
+}
+
+// hello says hello at /, but "away" with status 503 at /away; /private wants
+// the user "me" with the password "very-secret".
+func hello(w http.ResponseWriter, r *http.Request) {
+	user, password, _ := r.BasicAuth()
+	switch {
+	case r.URL.Path == "/away":
+		http.Error(w, "away", http.StatusServiceUnavailable)
+	case r.URL.Path == "/private" && (user != "me" || password != "very-secret"):
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+	default:
+		fmt.Fprintln(w, "hello")
+	}
+}
+
+func scriptCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certificate FILE DAYS")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	what := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().AddDate(0, 0, days).Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, what, what, key.Public(), key)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o666))
 }
