@@ -24,6 +24,7 @@ import (
 	"regexp"
 	"time"
 
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/state"
 )
@@ -145,7 +146,7 @@ func Adopt(dir, root string, cmd *plan.Command, digest string) (Record, error) {
 	if err := CheckName(cmd.Name); err != nil {
 		return rec, err
 	}
-	folder, err := os.OpenRoot(root)
+	folder, err := fsys.OpenOS(root)
 	if err != nil {
 		return rec, fmt.Errorf("cannot open the instance's root: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"instar/runtime/fsys"
 	"instar/runtime/process"
 	"instar/runtime/secret"
 )
@@ -67,7 +68,7 @@ func (s *supervisor) run(in io.Reader) error {
 		return err
 	}
 	defer release()
-	if s.root, err = os.OpenRoot(s.order.Root); err != nil {
+	if s.root, err = fsys.OpenOS(s.order.Root); err != nil {
 		return fmt.Errorf("cannot open the instance's root: %w", err)
 	}
 	defer s.root.Close()

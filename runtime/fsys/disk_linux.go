@@ -21,9 +21,9 @@ type fdDisk struct {
 	fd int
 }
 
-// openDisk opens the top folder. dir itself may be reached through links.
+// openDisk opens the top folder, to which links may lead that can be trusted.
 func openDisk(dir string) (disk, error) {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := reach(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -33,10 +33,10 @@ func openDisk(dir string) (disk, error) {
 		unix.Close(probe)
 		return d, nil
 	}
-	unix.Close(fd)
+	defer unix.Close(fd)
 	// Kernels before 5.6, and sandboxes that do not know the call.
 	if err == unix.ENOSYS || err == unix.EPERM {
-		return openRootDisk(dir)
+		return openRootDisk(procPath(fd))
 	}
 	return nil, err
 }

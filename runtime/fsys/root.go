@@ -33,7 +33,8 @@ var (
 	_ Syncer          = (*Root)(nil)
 )
 
-// OpenRoot opens an existing folder. Links on the way to it are followed, once;
+// OpenRoot opens an existing folder. Links on the way to it are followed, once, and
+// on Linux only those that nobody but root and whoever runs this could have made;
 // renaming it later does not change what the Root is.
 func OpenRoot(dir string) (*Root, error) {
 	abs, err := filepath.Abs(dir)
