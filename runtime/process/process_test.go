@@ -118,7 +118,8 @@ func TestStdinAndOutput(t *testing.T) {
 
 func TestGrandchildHoldingThePipeDoesNotBlockWait(t *testing.T) {
 	var out bytes.Buffer
-	spec := sh("setsid sleep 1000 & echo $!")
+	spec := sh("exec 3<&0; setsid sleep 1000 & echo $!")
+	spec.Stdin = bytes.Repeat([]byte("x"), 1<<20) // which nobody reads, but it holds that pipe too
 	spec.Stdout, spec.Mark = &out, Mark(t.TempDir(), "command", "i", "n")
 	p, err := Start(spec)
 	if err != nil {
@@ -229,6 +230,18 @@ func TestStoppedProcessIsEnded(t *testing.T) {
 	}
 	begin := time.Now()
 	if err := p.End(t.Context(), syscall.SIGTERM, 30*time.Second); err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begin))
+	}
+	p.Wait()
+	if p, err = Start(sh("kill -STOP $$; sleep 1000")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "its stop", func() bool {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+		return strings.Contains(string(stat), ") T ")
+	})
+	begin = time.Now() // one by one, as a later instar does
+	if err := p.Tree().End(t.Context(), syscall.SIGTERM, 30*time.Second); err != nil || time.Since(begin) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 	p.Wait()
@@ -392,10 +405,41 @@ func TestAdoptReapsOrphansAndNotOthersChildren(t *testing.T) {
 	if e, err := readEntry(orphan); err != nil || e.ppid != os.Getpid() {
 		t.Errorf("the orphan is not ours: %+v, %v", e, err)
 	}
+	time.Sleep(4 * sweepPeriod) // as if os/exec took its time
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
 		t.Errorf("os/exec lost its child: %v", err)
 	}
 	waitFor(t, "orphan reaped", func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", orphan)); return err != nil })
+}
+
+func TestPlainChildrenAreNotAdopted(t *testing.T) {
+	release, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	plain := exec.Command("/bin/sleep", "1000")
+	if err := plain.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Start(sh("exit 0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Wait()
+	if !p.Alone() {
+		t.Error("what os/exec started counts as left behind")
+	}
+	e, err := readEntry(plain.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&entry{pid: e.pid, start: e.start + 1}).signal(kill) // as if the PID had been reused
+	if Strays(); !alive(e.pid) {
+		t.Error("another process was killed")
+	}
+	plain.Process.Kill()
+	plain.Wait()
 }
 
 func TestStraysAreEnded(t *testing.T) {

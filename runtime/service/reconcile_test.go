@@ -98,6 +98,12 @@ stop cache: the instance is stopped
 stop db: the instance is stopped` {
 		t.Errorf("stop:\n%s", got)
 	}
+	ended, done := running(spec("ended")), running(spec("done"))
+	ended.Status, ended.Ended, done.Status = Stopped, true, Done
+	if got := show(Reconcile([]Spec{spec("ended"), spec("done")}, map[string]State{"ended": ended, "done": done}, false)); got !=
+		"stop ended: the instance is stopped\nstop done: the instance is stopped" {
+		t.Errorf("so that a later start begins anew:\n%s", got)
+	}
 	changed := spec("db")
 	changed.Digest = "new"
 	if got := show(Reconcile([]Spec{spec("new", "db"), changed}, have, true)); got != `unload web: no longer declared

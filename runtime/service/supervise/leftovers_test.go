@@ -184,7 +184,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	}
 	waitFor(t, fmt.Sprintf("%d descriptors again", before), func() bool { return descriptors(t) <= before+2 })
 	b.reconcile()
-	waitFor(t, "no more than a few descriptors", func() bool { return descriptors(t) <= before-40+2 })
+	waitFor(t, "no more than a few descriptors", func() bool { return descriptors(t) <= before-60+2 })
 }
 
 func TestTwoHundredServices(t *testing.T) {

@@ -84,6 +84,17 @@ func TestLogIsPrivateAndFollowsNoLink(t *testing.T) {
 	}
 }
 
+func TestLongLineIsNotCutWithinASecret(t *testing.T) {
+	for before := range len("secret") + 2 {
+		l := newLog(t.TempDir(), masked)
+		fmt.Fprintf(l.lines(), "%s\n", strings.Repeat("y", maxLine-before)+"secret"+strings.Repeat("y", lookAhead+10))
+		l.close()
+		if text := read(t, l.path); strings.Count(text, "*") != len("secret") || strings.Count(text, "\n") != 2 {
+			t.Errorf("%d bytes before the cut: %d lines, %d bytes masked", before, strings.Count(text, "\n"), strings.Count(text, "*"))
+		}
+	}
+}
+
 // TestLogMasksWhateverThePieces: however the output is cut into writes, no
 // secret gets through, and nothing else is lost but the cutting of long lines.
 func TestLogMasksWhateverThePieces(t *testing.T) {

@@ -199,6 +199,9 @@ func TestOrderOfStartAndStop(t *testing.T) {
 	if stops != "web\n-app\n-db\n" {
 		t.Errorf("order %q", b.read("order"))
 	}
+	if shown := b.seen.of("app") + b.seen.of("web"); strings.Contains(shown, "waiting") {
+		t.Errorf("Apply does not start in order: %s", shown)
+	}
 	if !(states["db"].Since.Before(states["app"].Since) && states["app"].Since.Before(states["web"].Since)) {
 		t.Errorf("started out of order: %v", states)
 	}
@@ -217,6 +220,15 @@ func TestCloseStopsInReverseOrder(t *testing.T) {
 	}
 	if err := b.Apply(t.Context(), "web", nil); err == nil {
 		t.Error("a closed supervisor applies")
+	}
+}
+
+func TestCloseEndsWhatEscaped(t *testing.T) {
+	b := newBench(t)
+	b.reconcile(b.sh("a", `(env -i PATH="$PATH" setsid sh -c 'echo $$ >escaped; sleep 100000' &); `+forever))
+	escaped := b.number("escaped")
+	if err := b.Close(t.Context()); err != nil || alive(escaped) {
+		t.Errorf("%v; what left session, parent and environment lives: %v", err, alive(escaped))
 	}
 }
 
