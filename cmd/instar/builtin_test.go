@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -20,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,13 +51,6 @@ var families = map[string]string{
 	"base64.decode":     "base64",
 }
 
-// pages are the pages of the reference that builtins share.
-var pages = map[string]string{
-	"mkdir_once":    "mkdir",
-	"file_once":     "file",
-	"template_once": "template",
-}
-
 // TestBuiltinsAreWhole makes sure of the four parts of a builtin: its line in
 // the table leads to a page of the reference, which tells its arguments as the
 // table does, and to a script that ends by applying again. That it has a Go
@@ -86,25 +79,40 @@ func TestBuiltinsAreWhole(t *testing.T) {
 	}
 }
 
-// checkPage makes sure that a builtin's page has its signature, alone in a line.
+// argumentRow is a line of a page's table of arguments.
+var argumentRow = regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
+
+// checkPage makes sure that a builtin's page has its signature alone in a line,
+// and a table with just these arguments. What is no function has a title.
 func checkPage(t *testing.T, b builtins.Builtin) {
 	t.Helper()
-	name := b.Name
-	path := filepath.Join("..", "..", "docs", "reference", name+".md")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && pages[name] != "" {
-		path = filepath.Join("..", "..", "docs", "reference", pages[name]+".md")
-	}
+	path := filepath.Join("..", "..", "docs", "reference", b.Name+".md")
 	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	for line := range strings.Lines(string(page)) {
-		if strings.TrimSpace(line) == b.Signature() {
-			return
-		}
+	signature := b.Signature()
+	if signature == b.Name {
+		signature = "# " + b.Name
 	}
-	t.Errorf("%s has no line %q", path, b.Signature())
+	if !slices.Contains(strings.Split(string(page), "\n"), signature) {
+		t.Errorf("%s has no line %q", path, signature)
+	}
+	if b.Params == "" || strings.HasPrefix(b.Params, "*") {
+		return
+	}
+	var want, got []string
+	for param := range strings.SplitSeq(b.Params, ", ") {
+		name, _, _ := strings.Cut(param, "=")
+		want = append(want, name)
+	}
+	for _, row := range argumentRow.FindAllStringSubmatch(string(page), -1) {
+		got = append(got, row[1])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s explains the arguments %q, want %q", path, got, want)
+	}
 }
 
 // profileCommands are what the scripts of the profile language use besides the
