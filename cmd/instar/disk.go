@@ -58,33 +58,22 @@ func (d *disk) Open() (afero.Fs, error) {
 // above it that are missing. As root those are open to all, since the
 // instance's user must get through them.
 func (d *disk) create() error {
-	mode := fs.FileMode(rootMode)
+	mode, uid, gid := uint32(rootMode), -1, -1
 	if d.who.superuser {
-		mode = 0o755
+		mode, uid, gid = 0o755, d.who.uid, d.who.gid
 	}
 	if err := makeFolders(filepath.Dir(d.dir), mode); err != nil {
 		return err
 	}
-	if err := os.Mkdir(d.dir, rootMode); err != nil {
-		return err
-	}
-	if err := os.Chmod(d.dir, rootMode); err != nil {
-		return err
-	}
-	if !d.who.superuser {
-		return nil
-	}
-	return os.Lchown(d.dir, d.who.uid, d.who.gid)
+	return makeFolder(d.dir, rootMode, uid, gid)
 }
 
 // makeFolders makes dir and what is missing above it, with mode whatever the
 // umask.
-func makeFolders(dir string, mode fs.FileMode) error {
-	err := os.Mkdir(dir, mode)
+func makeFolders(dir string, mode uint32) error {
+	err := makeFolder(dir, mode, -1, -1)
 	switch {
-	case err == nil:
-		return os.Chmod(dir, mode)
-	case errors.Is(err, fs.ErrExist):
+	case err == nil || errors.Is(err, fs.ErrExist):
 		return nil
 	case !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir):
 		return err
@@ -95,10 +84,26 @@ func makeFolders(dir string, mode fs.FileMode) error {
 	return makeFolders(dir, mode)
 }
 
+// makeFolder makes one folder below one that exists, so that nobody who may
+// write there can have another one changed in its place.
+func makeFolder(dir string, mode uint32, uid, gid int) error {
+	parent, err := fsys.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return fsys.MakeDir(parent, filepath.Base(dir), mode, uid, gid)
+}
+
 // Remove implements engine.Disk.
 func (d *disk) Remove() error {
 	d.Close()
-	return os.Remove(d.dir)
+	parent, err := fsys.OpenRoot(filepath.Dir(d.dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return parent.Remove(filepath.Base(d.dir))
 }
 
 // Close releases the folder.
