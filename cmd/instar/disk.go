@@ -123,10 +123,15 @@ func openRoot(dir string) (*fsys.Root, error) {
 	if info, statErr := os.Stat(dir); statErr == nil && !info.IsDir() {
 		return nil, hinted("move it away, or choose another --root", "the root %s is not a folder", dir)
 	}
+	return nil, badRoot(err)
+}
+
+// badRoot says what keeps the root from being looked at.
+func badRoot(err error) error {
 	if errors.Is(err, syscall.ENOTDIR) {
-		return nil, hinted("choose another --root", "cannot open the root: something above it is not a folder: %w", err)
+		return hinted("choose another --root", "cannot open the root: something above it is not a folder: %w", err)
 	}
-	return nil, err
+	return err
 }
 
 // paperDisk is a root of which everything is real but the changes.

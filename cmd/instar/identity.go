@@ -41,12 +41,12 @@ func identify(named, root string, mine bool) (who, error) {
 		sig, known := fsys.Stat(info)
 		owner, ok = sig.UID, known && sig.UID >= 0
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) && mine {
-		return who{}, err
+		return who{}, badRoot(err)
 	}
 	if me > 0 && ok && owner != me && mine {
 		return who{}, &permissionError{
 			fmt.Sprintf("the root %s belongs to %s, and you are %s", root, userName(owner), userName(me)),
-			"run instar as " + userName(owner) + " or as root, or choose another --root"}
+			"run instar as " + thoseWhoMay(owner) + ", or choose another --root"}
 	}
 	w, err := lookUp(named, owner, ok)
 	if err != nil {
@@ -113,6 +113,14 @@ func number(id string) int {
 		return -1
 	}
 	return n
+}
+
+// thoseWhoMay names the users that may change what belongs to uid.
+func thoseWhoMay(uid int) string {
+	if uid == 0 {
+		return "root"
+	}
+	return userName(uid) + " or as root"
 }
 
 // userName names a user for people.

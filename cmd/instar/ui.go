@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -175,7 +176,7 @@ func (u *ui) failed(ctx context.Context, err error) {
 	if errors.As(err, &code) || errors.As(err, &shown) {
 		return
 	}
-	err = unsignalled(ctx, err)
+	err = advised(unsignalled(ctx, err))
 	if u.json && !u.documented {
 		u.document(struct {
 			FormatVersion int           `json:"format_version"`
@@ -183,6 +184,16 @@ func (u *ui) failed(ctx context.Context, err error) {
 		}{report.FormatVersion, u.errorOf(err)})
 	}
 	u.showError(err)
+}
+
+// advised adds what to do about a permission that is missing, if err does not
+// say so itself.
+func advised(err error) error {
+	var advice interface{ Hint() string }
+	if errors.As(err, &advice) || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return &hintedError{err, "run instar as a user who may, or choose folders of your own with --state-dir and --root"}
 }
 
 // unsignalled replaces the error of a context that a signal ended by the
@@ -204,7 +215,10 @@ func (u *ui) showError(err error) {
 	var text bytes.Buffer
 	text.WriteString(painted(u.errColor, bold+red, "error:") + " ")
 	evaluation := profileErrors(err)
-	if len(evaluation) == 0 {
+	var remote *remoteError
+	if errors.As(err, &remote) && remote.told.Detail != "" {
+		text.WriteString(clean(remote.told.Detail))
+	} else if len(evaluation) == 0 {
 		text.WriteString(clean(strings.TrimRight(err.Error(), "\n")) + "\n")
 		var advice interface{ Hint() string }
 		if errors.As(err, &advice) {
