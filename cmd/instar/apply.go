@@ -24,12 +24,12 @@ func (a *app) apply(ctx context.Context, args []string) error {
 	if err := checkManager(a.opts.manager); err != nil {
 		return err
 	}
-	in, _, err := a.resolve(args[0], true)
+	in, st, err := a.resolve(args[0], true)
 	if err != nil {
 		return err
 	}
 	served, err := a.through(ctx, in.folder, control.Action{
-		Verb: "apply", Settings: &in.settings, Reveal: a.opts.reveal, Diffs: a.opts.verbose,
+		Verb: "apply", Settings: &in.settings, Base: &st.Settings, Reveal: a.opts.reveal, Diffs: a.opts.verbose,
 	})
 	if served {
 		return err

@@ -21,6 +21,9 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	}
 	served, err := a.through(ctx, t.folder, control.Action{Verb: "destroy", Purge: a.opts.purge})
 	if served {
+		if err == nil && !a.opts.purge {
+			a.ui.left(&instance{folder: t.folder, name: t.name, settings: st.Settings})
+		}
 		return err
 	}
 	in, err := a.instance(t, st, st.Settings, true)

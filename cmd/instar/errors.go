@@ -21,6 +21,7 @@ const (
 	exitUsage       = 64
 	exitLocked      = 75
 	exitPermission  = 77
+	exitHungUp      = 129
 	exitInterrupted = 130
 	exitTerminated  = 143
 )
@@ -111,3 +112,6 @@ func (e *remoteError) At() string { return e.told.At }
 
 // Hint says what can be done.
 func (e *remoteError) Hint() string { return e.told.Hint }
+
+// Detail is the whole error as people are shown it, or "".
+func (e *remoteError) Detail() string { return e.told.Detail }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"instar/builtins"
@@ -29,6 +30,13 @@ func (e *profileError) At() string { return e.cause.Pos.String() }
 
 // Hint says what can be done.
 func (e *profileError) Hint() string { return e.cause.Hint }
+
+// Detail is the error as people are shown it, with the source line and a caret.
+func (e *profileError) Detail() string {
+	var text strings.Builder
+	_ = e.cause.Render(&text, false) // a builder does not fail
+	return text.String()
+}
 
 // asProfileError gives the error of an evaluation the methods that reports look
 // for.

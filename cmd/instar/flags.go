@@ -30,6 +30,7 @@ type options struct {
 	maxSteps             uint64
 	maxTime              time.Duration
 
+	message                                 string
 	reveal, detailed, purge, schema, follow bool
 	lines                                   int
 }
@@ -76,6 +77,10 @@ func detailedFlag(o *options, f *pflag.FlagSet) {
 
 func purgeFlag(o *options, f *pflag.FlagSet) {
 	f.BoolVar(&o.purge, "purge", false, "remove what was made once, too: all data")
+}
+
+func bangFlag(o *options, f *pflag.FlagSet) {
+	f.StringVarP(&o.message, "message", "m", "", "what is wrong: `TEXT` that status shows")
 }
 
 func schemaFlag(o *options, f *pflag.FlagSet) {

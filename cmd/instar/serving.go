@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"reflect"
 
 	"instar/runtime/control"
 	"instar/runtime/state"
@@ -30,8 +33,12 @@ func (a *app) through(ctx context.Context, folder state.Folder, action control.A
 	}
 	defer client.Close()
 	r, code, err := client.Act(ctx, folder.Name(), action, a.ui.follow(false))
+	if ctx.Err() != nil && err != nil {
+		a.ui.hint(fmt.Sprintf("what was asked for goes on: instar status %s shows what comes of it", folder.Name()))
+		return true, unsignalled(ctx, ctx.Err())
+	}
 	if err != nil {
-		return true, unsignalled(ctx, err)
+		return true, err
 	}
 	if r.Error != nil {
 		a.ui.report(r, &remoteError{*r.Error})
@@ -42,4 +49,44 @@ func (a *app) through(ctx context.Context, folder state.Folder, action control.A
 		return true, exitWith(code)
 	}
 	return true, nil
+}
+
+// mergeSettings returns what is remembered now, with the changes that were made
+// to base.
+func mergeSettings(now, base, changed state.Settings) state.Settings {
+	return state.Settings{
+		Profile: merge(now.Profile, base.Profile, changed.Profile),
+		Root:    merge(now.Root, base.Root, changed.Root),
+		Release: merge(now.Release, base.Release, changed.Release),
+		User:    merge(now.User, base.User, changed.User),
+		Manager: merge(now.Manager, base.Manager, changed.Manager),
+		Wait:    merge(now.Wait, base.Wait, changed.Wait),
+		Params:  mergeParams(now.Params, base.Params, changed.Params),
+	}
+}
+
+func merge[T comparable](now, base, changed T) T {
+	if changed == base {
+		return now
+	}
+	return changed
+}
+
+func mergeParams(now, base, changed map[string]state.Given) map[string]state.Given {
+	merged := map[string]state.Given{}
+	maps.Copy(merged, now)
+	for name := range base {
+		if _, kept := changed[name]; !kept {
+			delete(merged, name)
+		}
+	}
+	for name, given := range changed {
+		if old, ok := base[name]; !ok || !reflect.DeepEqual(old, given) {
+			merged[name] = given
+		}
+	}
+	if len(merged) == 0 {
+		return nil
+	}
+	return merged
 }

@@ -12,16 +12,22 @@ import (
 type signalled struct{ signal os.Signal }
 
 func (s signalled) Error() string {
-	if s.signal == syscall.SIGTERM {
+	switch s.signal {
+	case syscall.SIGTERM:
 		return "terminated"
+	case syscall.SIGHUP:
+		return "hung up"
 	}
 	return "interrupted"
 }
 
 // code is the exit code by which shells know the signal.
 func (s signalled) code() int {
-	if s.signal == syscall.SIGTERM {
+	switch s.signal {
+	case syscall.SIGTERM:
 		return exitTerminated
+	case syscall.SIGHUP:
+		return exitHungUp
 	}
 	return exitInterrupted
 }

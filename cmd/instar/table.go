@@ -42,6 +42,8 @@ func commands() []verb {
 			flagSets{limitFlags}, (*app).restart, "instance"},
 		{"destroy", "NAME", "stop and remove an instance; what was made once stays", destroyDoc, 1, 1,
 			flagSets{purgeFlag}, (*app).destroy, "instance"},
+		{"bang", "NAME", "raise an alert: the instance is processed again", bangDoc, 1, 1,
+			flagSets{bangFlag, limitFlags}, (*app).bang, "instance"},
 		{"promise", "NAME", "check an instance's promises now", promiseDoc, 1, 1,
 			nil, (*app).promise, "instance"},
 		{"params", "PROFILE", "parameters of a profile: types, defaults, docs", paramsDoc, 1, 1,

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,8 +21,14 @@ import (
 )
 
 const upDoc = `Applies, then supervises the services itself until Ctrl-C, which stops them in
-reverse order. It needs neither a service manager nor root. Commands from other
-terminals go through it.`
+reverse order; a second Ctrl-C ends them at once. It needs neither a service
+manager nor root. Commands from other terminals go through it. What an up that
+was killed has left running is ended first.
+
+A service that ends is started again, at once the first time, and the instance
+is processed again. When the first apply fails, up ends with its exit code; when
+only a promise or a run fails, it goes on. With --json it prints one document,
+the outcome of the first apply, and says nothing more on stdout.`
 
 // up converges an instance and supervises its services in the foreground, until
 // it is told to stop. Commands from elsewhere go through it meanwhile.
@@ -42,7 +47,43 @@ func (a *app) up(ctx context.Context, args []string) error {
 	defer release()
 	patient.Store(true)
 	a.hintRoot(in)
-	return a.serve(ctx, in)
+	ctx, hurry, stop := withHangup(ctx)
+	defer stop()
+	return a.serve(ctx, hurry, in)
+}
+
+// withHangup returns a context that ends with ctx, and when the terminal is
+// closed, unless that is ignored (nohup); and one that a second signal ends.
+// Whoever reads our output may go away: nothing is stopped by that.
+func withHangup(ctx context.Context) (soon, now context.Context, stop func()) {
+	soon, end := context.WithCancelCause(ctx)
+	now, hurry := context.WithCancel(context.WithoutCancel(ctx))
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	done := make(chan struct{})
+	go func() {
+		for second := ctx.Err() != nil; ; second = true {
+			select {
+			case s := <-signals:
+				if second {
+					hurry()
+				}
+				end(signalled{s})
+			case <-done:
+				return
+			}
+		}
+	}()
+	return soon, now, func() {
+		signal.Stop(signals)
+		close(done)
+		end(nil)
+		hurry()
+	}
 }
 
 // serveAlone takes the lock of those who supervise the instance: one at a time.
@@ -63,68 +104,58 @@ func (in *instance) serveAlone() (release func(), err error) {
 }
 
 // serve runs the supervisor, the socket and the instance until ctx ends or the
-// instance is destroyed.
-func (a *app) serve(ctx context.Context, in *instance) error {
-	served := &serving{app: a, instance: in}
+// instance is destroyed. When now ends, what still runs is killed.
+func (a *app) serve(ctx, now context.Context, in *instance) error {
+	served := &serving{app: a, instance: in, view: newView(a.ui, in.name)}
 	supervisor, err := supervise.New(supervise.Options{
 		LogDir:   func(string) string { return in.folder.Path("logs") },
 		MarkBase: string(a.home),
 		Mask:     func(string) func([]byte) []byte { return in.mask.Bytes },
-		OnChange: func(_ string, s service.State) { served.node.Changed(describeState(s), s.Name) },
+		OnChange: func(_ string, s service.State) { served.node.Changed(s) },
 	})
 	if err != nil {
 		return err
 	}
 	served.node = node.New(served.options(supervisor))
-	listener, err := control.Listen(in.folder.Path(socketName))
+	err = served.run(ctx, supervisor)
+	if served.failure == nil && err == nil {
+		served.view.stopping()
+	}
+	err = errors.Join(err, supervisor.Close(now))
+	served.view.close(served.node.Destroyed())
+	var why signalled
+	switch {
+	case err != nil:
+		return errors.Join(err, served.failure)
+	case errors.As(context.Cause(ctx), &why):
+		return exitWith(why.code())
+	}
+	return served.failure
+}
+
+// answerTime is how long those who asked get to hear the end of it.
+const answerTime = 2 * time.Second
+
+// run serves the instance, on the socket too.
+func (s *serving) run(ctx context.Context, supervisor *supervise.Supervisor) error {
+	// First of all, what an up that was killed has left comes to its end.
+	if err := supervisor.Apply(ctx, s.instance.name, nil); err != nil {
+		return err
+	}
+	listener, err := control.Listen(s.instance.folder.Path(socketName))
 	if err != nil {
-		return errors.Join(err, supervisor.Close(ctx))
+		return err
 	}
 	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	answered := make(chan error, 1)
-	go func() { answered <- control.Serve(serveCtx, listener, served.node, 10*time.Second) }()
-
-	first := control.Action{Verb: "start", Settings: &in.settings, Reveal: a.opts.reveal, Diffs: a.ui.verbose}
-	runErr := served.node.Run(ctx, first, served.started)
-	closeErr := a.closeSupervisor(ctx, supervisor, served)
+	go func() { answered <- control.Serve(serveCtx, listener, s.node, answerTime) }()
+	first := control.Action{Verb: "start", Settings: &s.instance.settings, Reveal: s.app.opts.reveal, Diffs: s.app.ui.verbose}
+	err = s.node.Run(ctx, first, func(r *report.Report, err error) bool { return s.started(ctx, r, err) })
 	stop()
-	if err := <-answered; err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		runErr = errors.Join(runErr, err)
+	if late := <-answered; !errors.Is(late, context.DeadlineExceeded) {
+		err = errors.Join(err, late)
 	}
-	switch err := errors.Join(runErr, closeErr); {
-	case served.failure != nil:
-		return errors.Join(served.failure, err)
-	case err != nil:
-		return err
-	}
-	var why signalled
-	if errors.As(context.Cause(ctx), &why) {
-		return exitWith(why.code())
-	}
-	return nil
-}
-
-// closeSupervisor stops all services, in reverse order. One more signal ends
-// them at once.
-func (a *app) closeSupervisor(ctx context.Context, s *supervise.Supervisor, served *serving) error {
-	soon, hurry := context.WithCancel(context.WithoutCancel(ctx))
-	defer hurry()
-	more := make(chan os.Signal, 2)
-	signal.Notify(more, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(more)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-more:
-			hurry()
-		case <-done:
-		}
-	}()
-	if served.failure == nil {
-		a.ui.say("stopping %s", served.instance.name)
-	}
-	return s.Close(soon)
+	return err
 }
 
 // serving is an instance while `up` serves it.
@@ -132,6 +163,7 @@ type serving struct {
 	app      *app
 	instance *instance
 	node     *node.Instance
+	view     *view
 	failure  error // of the first processing, when it keeps up from serving
 }
 
@@ -140,30 +172,32 @@ func (s *serving) options(manager *supervise.Supervisor) node.Options {
 	return node.Options{
 		Name:    in.name,
 		Manager: manager,
-		Engine: func(settings *state.Settings, action control.Action) (*engine.Engine, func(), error) {
-			return s.engine(manager, settings, action)
+		Engine: func(action control.Action) (*engine.Engine, func(), error) {
+			return s.engine(manager, action)
 		},
 		Lock:    in.lock,
 		Load:    in.folder.Load,
 		Save:    in.folder.Save,
 		Checker: in.checker(in.mask),
+		Mask:    in.mask,
 		Status:  s.status,
 		Exit:    s.exit,
-		Sink:    s.show,
+		Sink:    s.view.show,
 	}
 }
 
-// engine builds what processes the instance with these settings, nil meaning
-// those that are remembered.
-func (s *serving) engine(manager service.Manager, settings *state.Settings, action control.Action) (*engine.Engine, func(), error) {
+// engine builds what processes the instance for an action.
+func (s *serving) engine(manager service.Manager, action control.Action) (*engine.Engine, func(), error) {
 	in := *s.instance
 	st, err := in.folder.Load()
 	if err != nil {
 		return nil, nil, err
 	}
 	switch {
-	case settings != nil:
-		in.settings = *settings
+	case action.Settings != nil && action.Base != nil:
+		in.settings = mergeSettings(st.Settings, *action.Base, *action.Settings)
+	case action.Settings != nil:
+		in.settings = *action.Settings
 	case st.Settings.Root != "":
 		in.settings = st.Settings
 	}
@@ -178,15 +212,16 @@ func (s *serving) engine(manager service.Manager, settings *state.Settings, acti
 
 // started shows the first outcome. An instance that could not be converged is
 // not served; one that works only in part is.
-func (s *serving) started(r *report.Report, err error) bool {
+func (s *serving) started(ctx context.Context, r *report.Report, err error) bool {
 	var unkept *engine.UnkeptError
-	s.app.ui.report(r, err)
-	if err != nil && !errors.As(err, &unkept) && !errors.Is(err, node.ErrPreempted) {
-		s.failure = reported{err}
-		return false
+	if why := (signalled{}); errors.Is(err, node.ErrGone) && errors.As(context.Cause(ctx), &why) {
+		err, r.Error = why, s.app.ui.errorOf(why)
 	}
-	s.app.ui.say("serving %s until Ctrl-C", s.instance.name)
-	return true
+	if err != nil && !errors.As(err, &unkept) {
+		s.failure = reported{err}
+	}
+	s.view.first(r, err, s.failure == nil)
+	return s.failure == nil
 }
 
 func (s *serving) exit(r *report.Report, err error) int {
@@ -207,38 +242,4 @@ func (s *serving) status(st *state.State, reveal bool) (*report.Status, error) {
 	}
 	status.Served = "up"
 	return status, nil
-}
-
-// show tells the operator what happens, whoever asked for it.
-func (s *serving) show(ev report.Event) {
-	switch ev.Kind {
-	case "service":
-		s.app.ui.say("%s: %s", ev.Name, ev.Text)
-	case "bang":
-		s.app.ui.warn(ev.Text)
-	case "promise":
-		state := "holds"
-		if !ev.Promise.OK {
-			state = "does not hold: " + ev.Promise.Message
-		}
-		s.app.ui.say("promise %s %s", ev.Promise.Name, state)
-	case "done":
-		if ev.Report.Error != nil && s.failure == nil {
-			s.app.ui.progress(fmt.Sprintf("%s: %s", s.instance.name, ev.Report.Error.Message))
-		}
-	default:
-		s.app.ui.follow(false)(ev)
-	}
-}
-
-// describeState says what a service does: "running, pid 123".
-func describeState(s service.State) string {
-	text := string(s.Status)
-	if s.PID > 0 {
-		text += fmt.Sprintf(", pid %d", s.PID)
-	}
-	if s.Message != "" && s.Status != service.Running {
-		text += " (" + s.Message + ")"
-	}
-	return text
 }

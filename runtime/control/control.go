@@ -25,8 +25,11 @@ type Action struct {
 	Verb string `json:"verb"`
 	// Service limits start, stop and restart to one service; "" means all.
 	Service string `json:"service,omitempty"`
-	// Settings replace the remembered ones (apply); nil keeps them.
+	// Settings replace the remembered ones (apply); nil keeps them. Base are
+	// those that they were made from: where they agree, what was remembered
+	// meanwhile stays.
 	Settings *state.Settings `json:"settings,omitempty"`
+	Base     *state.Settings `json:"base,omitempty"`
 	Purge    bool            `json:"purge,omitempty"`  // destroy
 	Reason   string          `json:"reason,omitempty"` // bang
 	Reveal   bool            `json:"reveal,omitempty"` // secrets in published values

@@ -145,18 +145,32 @@ func (h *handler) act(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
+	// A client that does not read, or is gone, does not hold up what it asked
+	// for: it loses events, and the outcome tells everything.
+	events := make(chan report.Event, eventBacklog)
+	var written sync.WaitGroup
 	out := json.NewEncoder(w)
-	send := func(m Message) {
-		_ = out.Encode(m) // a client that is gone does not stop what it asked for
-		flush(w)
-	}
-	rep, exit := h.server.Act(context.WithoutCancel(req.Context()), req.PathValue("name"), action, func(ev report.Event) {
-		if ev.Kind != "done" {
-			send(Message{Event: &ev})
+	written.Go(func() {
+		for ev := range events {
+			_ = out.Encode(Message{Event: &ev}) // nobody is left to be told
+			flush(w)
 		}
 	})
-	send(Message{Report: rep, Exit: exit})
+	rep, exit := h.server.Act(context.WithoutCancel(req.Context()), req.PathValue("name"), action, func(ev report.Event) {
+		select {
+		case events <- ev:
+		default:
+		}
+	})
+	close(events)
+	written.Wait()
+	_ = out.Encode(Message{Report: rep, Exit: exit})
+	flush(w)
 }
+
+// eventBacklog is how many events of an action wait for a slow client; later
+// ones are lost.
+const eventBacklog = 4096
 
 // maxAction bounds the body of an action, in bytes.
 const maxAction = 64 << 20

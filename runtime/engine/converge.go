@@ -113,6 +113,7 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, r.evaluationFailed(ctx, st, err)
 	}
+	r.Observed = p.Observed
 	r.learn(p)
 	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}}
 	if err := w.leftovers(); err != nil {

@@ -86,6 +86,9 @@ type Engine struct {
 	Held map[string]bool
 	// Specs is set by Converge: what runs, or would, of the last plan.
 	Specs []service.Spec
+	// Observed is set by Converge: the paths, relative to the root, that the last
+	// evaluation observed.
+	Observed []string
 
 	// Patience, if not nil, ends when promises and runs are no longer waited for:
 	// somebody else wants the instance. Converge then fails with its cause.

@@ -99,7 +99,7 @@ const pollRuns = 50 * time.Millisecond
 func (r *run) waitRuns(ctx context.Context, deadline time.Time) ([]report.Service, error) {
 	wanted := map[string]bool{}
 	for _, s := range r.specs {
-		if s.Run {
+		if s.Run && !r.Held[s.Name] {
 			wanted[s.Name] = true
 		}
 	}

@@ -3,10 +3,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"instar/runtime/control"
 	"instar/runtime/engine"
+	"instar/runtime/plan"
 	"instar/runtime/report"
 	"instar/runtime/service"
 	"instar/runtime/state"
@@ -20,89 +23,110 @@ func (n *Instance) act(ctx context.Context, action control.Action, sink report.S
 			n.release("")
 		}
 		return n.process(ctx, "", action, sink)
-	case "start":
-		n.release(action.Service)
-		return n.startOrStop(ctx, state.Started, service.Start, action, sink)
-	case "stop":
-		return n.startOrStop(ctx, state.Stopped, service.Stop, action, sink)
-	case "restart":
-		n.release(action.Service)
-		return n.restart(ctx, action, sink)
+	case "start", "stop", "restart":
+		if action.Service != "" {
+			return n.one(ctx, service.Op(action.Verb), action, sink)
+		}
+		return n.all(ctx, action, sink)
 	case "bang":
-		n.recordBang(action.Reason)
+		n.bangNow(alert{time.Now(), n.mask(action.Reason), ""})
 		return n.process(ctx, "", action, sink)
 	case "destroy":
 		return n.destroy(ctx, action, sink)
 	}
-	return n.failed(fmt.Errorf("unknown action %q", action.Verb))
+	return n.failed(ctx, fmt.Errorf("unknown action %q", action.Verb))
 }
 
-// startOrStop changes what is requested of the instance, or of one service.
-func (n *Instance) startOrStop(ctx context.Context, requested string, op service.Op, action control.Action, sink report.Sink) (*report.Report, error) {
-	if action.Service == "" {
-		return n.process(ctx, requested, action, sink)
+// all starts, stops or restarts the instance.
+func (n *Instance) all(ctx context.Context, action control.Action, sink report.Sink) (*report.Report, error) {
+	if action.Verb == "stop" {
+		// It holds also when the profile is broken.
+		if err := n.change(ctx, func(st *state.State) { st.Requested = state.Stopped }); err != nil {
+			return n.failed(ctx, err)
+		}
+		return n.process(ctx, state.Stopped, action, sink)
+	}
+	n.release("")
+	if action.Verb == "restart" {
+		st, err := n.options.Load()
+		if err != nil {
+			return n.failed(ctx, err)
+		}
+		if st.Requested == state.Started {
+			return n.services(ctx, service.Restart, action, sink)
+		}
+	}
+	return n.process(ctx, state.Started, action, sink)
+}
+
+// one starts, stops or restarts one service.
+func (n *Instance) one(ctx context.Context, op service.Op, action control.Action, sink report.Sink) (*report.Report, error) {
+	if !slices.Contains(n.names(), action.Service) {
+		return n.failed(ctx, &UnknownServiceError{Instance: n.options.Name, Name: action.Service, Known: n.names()})
 	}
 	if op == service.Stop {
 		n.hold(action.Service)
+		return n.services(ctx, op, action, sink)
 	}
+	st, err := n.options.Load()
+	if err != nil {
+		return n.failed(ctx, err)
+	}
+	if st.Requested != state.Started {
+		return n.failed(ctx, &StoppedError{Instance: n.options.Name, Service: action.Service})
+	}
+	n.release(action.Service)
 	return n.services(ctx, op, action, sink)
-}
-
-// restart has one service, or all that run, started anew.
-func (n *Instance) restart(ctx context.Context, action control.Action, sink report.Sink) (*report.Report, error) {
-	if action.Service == "" {
-		st, err := n.options.Load()
-		if err != nil {
-			return n.failed(err)
-		}
-		if st.Requested != state.Started {
-			return n.process(ctx, state.Started, action, sink)
-		}
-	}
-	return n.services(ctx, service.Restart, action, sink)
 }
 
 // services applies op to the service that action names, or to all.
 func (n *Instance) services(ctx context.Context, op service.Op, action control.Action, sink report.Sink) (*report.Report, error) {
 	start := time.Now()
-	var changes []service.Change
-	why := "asked for"
 	n.mu.Lock()
+	total := len(n.specs)
+	var changes []service.Change
 	for _, spec := range n.specs {
 		if action.Service == "" && !spec.Run || spec.Name == action.Service {
-			changes = append(changes, service.Change{Op: op, Name: spec.Name, Run: spec.Run, Spec: spec, Why: why, At: spec.At})
+			changes = append(changes, service.Change{Op: op, Name: spec.Name, Run: spec.Run, Spec: spec, Why: "asked for", At: spec.At})
 		}
 	}
-	total := len(n.specs)
 	n.mu.Unlock()
-	if len(changes) == 0 {
-		return n.failed(&UnknownServiceError{Instance: n.options.Name, Name: action.Service, Known: n.names()})
+	have, err := n.options.Manager.Observe(ctx, n.options.Name)
+	if err == nil {
+		changes = slices.DeleteFunc(changes, func(c service.Change) bool { return already(c, have[c.Name]) })
+		err = n.options.Manager.Apply(ctx, n.options.Name, changes)
 	}
 	rep := &report.Report{FormatVersion: report.FormatVersion, Instance: n.options.Name, Complete: true,
 		Changes: []report.Change{}, Published: map[string]any{}}
 	rep.Summary.OK = total - len(changes)
+	if err != nil {
+		rep.Error, rep.Summary.Failed, rep.Complete = report.ErrorOf(err, n.mask), 1, false
+		changes = nil
+	}
 	emit := n.tee(sink)
-	err := n.options.Manager.Apply(ctx, n.options.Name, changes)
 	for _, c := range changes {
-		if err != nil {
-			break
-		}
 		change := report.Change{Op: string(c.Op), Name: c.Name, Why: c.Why, At: c.At.String()}
 		rep.Changes = append(rep.Changes, change)
-		emit(report.Event{Time: n.options.Now(), Kind: "change", Change: &change})
+		emit(report.Event{Time: time.Now(), Kind: "change", Change: &change})
 		if op == service.Restart {
 			rep.Summary.Restarted++
 		} else {
 			rep.Summary.Changed++
 		}
 	}
-	if err != nil {
-		rep.Error = report.ErrorOf(err, func(s string) string { return s })
-		rep.Summary.Failed = 1
-	}
 	rep.Duration = time.Since(start)
-	emit(report.Event{Time: n.options.Now(), Kind: "done", Report: rep})
-	return rep, err
+	return n.done(ctx, rep, err)
+}
+
+// already reports whether a service is what c would make of it.
+func already(c service.Change, now service.State) bool {
+	switch c.Op {
+	case service.Start:
+		return now.Status == service.Running || now.Status == service.Waiting || now.Status == service.Done
+	case service.Stop:
+		return now.Status == "" || now.Status == service.Stopped && !now.Ended
+	}
+	return false
 }
 
 // UnknownServiceError says that an instance has no service of that name.
@@ -120,7 +144,19 @@ func (e *UnknownServiceError) Hint() string {
 	if len(e.Known) == 0 {
 		return "it has none"
 	}
-	return fmt.Sprintf("it has %v", e.Known)
+	return "it has " + strings.Join(e.Known, ", ")
+}
+
+// StoppedError says that a service of a stopped instance cannot run.
+type StoppedError struct{ Instance, Service string }
+
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("cannot start %q: instance %q is stopped", e.Service, e.Instance)
+}
+
+// Hint says how to start all of it.
+func (e *StoppedError) Hint() string {
+	return "instar start " + e.Instance + " starts it with all its services"
 }
 
 func (n *Instance) names() []string {
@@ -135,9 +171,8 @@ func (n *Instance) names() []string {
 
 // destroy removes the instance; it is not served any more then.
 func (n *Instance) destroy(ctx context.Context, action control.Action, sink report.Sink) (*report.Report, error) {
-	return n.locked(ctx, action, func(e *engine.Engine) (*report.Report, error) {
+	return n.locked(ctx, action, sink, func(e *engine.Engine) (*report.Report, error) {
 		n.stopWatching()
-		e.Sink = n.tee(sink)
 		rep, err := e.Destroy(ctx, action.Purge)
 		if err == nil {
 			n.mu.Lock()
@@ -148,7 +183,8 @@ func (n *Instance) destroy(ctx context.Context, action control.Action, sink repo
 	})
 }
 
-func (n *Instance) isDestroyed() bool {
+// Destroyed reports whether the instance was destroyed while it was served.
+func (n *Instance) Destroyed() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.destroyed
@@ -182,39 +218,81 @@ func (n *Instance) heldNow() map[string]bool {
 	return held
 }
 
-// bang asks for a processing, unless one was asked for since the last success.
-func (n *Instance) bang(reason string) {
+// bang asks for a processing and reports true, unless one was asked for since
+// the last success.
+func (n *Instance) bang(a alert) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.banged {
-		return
+		return false
 	}
 	n.banged = true
 	select {
-	case n.banging <- reason:
+	case n.banging <- a:
 	default: // one already waits
 	}
+	return true
+}
+
+// bangNow is an alert that is processed by the caller.
+func (n *Instance) bangNow(a alert) {
+	n.mu.Lock()
+	n.banged = true
+	n.mu.Unlock()
+	n.recordBang(a)
 }
 
 // recordBang remembers the alert for status.
-func (n *Instance) recordBang(reason string) {
-	n.tee(nil)(report.Event{Time: n.options.Now(), Kind: "bang", Text: reason})
-	unlock, err := n.lock(context.Background())
-	if err != nil {
-		n.warn(fmt.Errorf("cannot record the alert: %w", err))
-		return
-	}
-	defer unlock()
-	st, err := n.options.Load()
-	if err == nil {
-		st.LastBang = &state.Bang{At: n.options.Now().UTC().Round(0), Reason: reason}
-		err = n.options.Save(st)
-	}
+func (n *Instance) recordBang(a alert) {
+	n.tee(nil)(report.Event{Time: a.at, Kind: "bang", Name: a.service, Text: a.reason})
+	err := n.change(context.Background(), func(st *state.State) {
+		st.LastBang = &state.Bang{At: a.at.UTC().Round(0), Reason: a.reason}
+	})
 	if err != nil {
 		n.warn(fmt.Errorf("cannot record the alert: %w", err))
 	}
 }
 
+// change changes the state, holding the instance's lock.
+func (n *Instance) change(ctx context.Context, what func(*state.State)) error {
+	unlock, err := n.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	st, err := n.options.Load()
+	if err != nil {
+		return err
+	}
+	what(st)
+	return n.options.Save(st)
+}
+
 func (n *Instance) warn(err error) {
-	n.tee(nil)(report.Event{Time: n.options.Now(), Kind: "warning", Text: err.Error()})
+	n.tee(nil)(report.Event{Time: time.Now(), Kind: "warning", Text: n.mask(err.Error())})
+}
+
+// merged returns specs together with those of before that an incomplete plan
+// does not speak of: they go on running.
+func merged(specs, before []service.Spec) []service.Spec {
+	names := map[string]bool{}
+	for _, s := range specs {
+		names[s.Name] = true
+	}
+	all := slices.Clone(specs)
+	for _, s := range before {
+		if !names[s.Name] {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// promisesOf returns the names of promises.
+func promisesOf(list []plan.Promise) map[string]bool {
+	names := map[string]bool{}
+	for _, p := range list {
+		names[p.Name] = true
+	}
+	return names
 }

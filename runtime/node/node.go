@@ -1,6 +1,6 @@
 // Package node keeps instances alive: it processes an instance when that was
 // asked for, when a service ended that nobody stopped, when its promises fail,
-// and when the last processing did not come to its end.
+// when the last processing did not come to its end, and once a day.
 //
 // An [Instance] is one that is served: one goroutine processes it, so there is
 // one run at a time; others watch its services and promises and raise a bang. It
@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"instar/runtime/plan"
 	"instar/runtime/promise"
 	"instar/runtime/report"
+	"instar/runtime/secret"
 	"instar/runtime/service"
 	"instar/runtime/state"
 )
@@ -29,9 +31,10 @@ import (
 // Options say how an instance is processed.
 type Options struct {
 	Name string
-	// Engine returns what processes the instance, its manager included.
-	// Settings nil means: the remembered ones. Close is called afterwards.
-	Engine func(settings *state.Settings, action control.Action) (e *engine.Engine, closeEngine func(), err error)
+	// Engine returns what processes the instance for an action, its manager
+	// included. An action without settings means the remembered ones. Close is
+	// called afterwards.
+	Engine func(action control.Action) (e *engine.Engine, closeEngine func(), err error)
 	// Lock takes the instance's lock, or fails with [state.ErrLocked].
 	Lock func() (unlock func(), err error)
 	// Load reads the instance's state; Save replaces it.
@@ -39,33 +42,42 @@ type Options struct {
 	Save    func(*state.State) error
 	Manager service.Manager
 	Checker *promise.Checker // for the periodical checks; nil checks nothing
+	// Mask hides the instance's secrets in whatever is told of it.
+	Mask *secret.Masker
 	// Status completes what is shown of a state: published values and the
 	// like, masked unless reveal is set.
 	Status func(st *state.State, reveal bool) (*report.Status, error)
 	// Exit gives the exit code of an outcome.
 	Exit func(*report.Report, error) int
-	// Sink sees everything that happens, whoever asked for it.
+	// Sink sees everything that happens, whoever asked for it. It is called
+	// from several goroutines, and must return soon.
 	Sink report.Sink
-	Now  func() time.Time
 }
 
 // Instance is one instance that is served.
 type Instance struct {
 	options Options
 	jobs    chan *job
-	banging chan string // reason; at most one waits
+	banging chan alert    // at most one waits
+	nudge   chan struct{} // what the last processing lacked may be there now
 	gone    chan struct{}
 
 	mu          sync.Mutex
+	asking      int                     // how many wait for their turn
 	patience    context.Context         // of a processing that nobody waits for; else nil
 	preempt     context.CancelCauseFunc // ends it
 	subscribers map[chan report.Event]bool
 	results     map[string]report.Promise
 	specs       []service.Spec
 	held        map[string]bool
-	banged      bool
+	banged      bool // since the last success
+	unkept      bool // the last processing ended with a promise or run that failed
 	watcher     *promise.Watcher
 	destroyed   bool
+
+	// Of the goroutine of Run alone.
+	lockPatience time.Duration
+	last         *processed // the last processing, until the loop has taken it
 }
 
 // job is one action, and where its outcome goes.
@@ -80,11 +92,25 @@ type outcome struct {
 	exit   int
 }
 
-// Retry is how long a processing that failed waits for the next one, at first
-// and at most.
+// alert is a bang on its way.
+type alert struct {
+	at      time.Time
+	reason  string
+	service string // that ended; "" when it is something else
+}
+
+// processed is how a processing went.
+type processed struct {
+	again   bool // to be tried again soon
+	watched *watched
+}
+
+// How long until an instance is processed again: after a failure, at first and
+// at most, and when all is well.
 const (
 	retryFirst = time.Second
 	retryMost  = 5 * time.Minute
+	period     = 24 * time.Hour
 )
 
 // lockPatience is how long another run's lock is waited for.
@@ -94,16 +120,14 @@ var (
 	// ErrPreempted ends a processing that nobody waited for, when somebody asks
 	// for another one.
 	ErrPreempted = errors.New("another command took over")
-	errGone      = errors.New("the instance is not served any more")
+	// ErrGone says that what served the instance has ended.
+	ErrGone = errors.New("the instance is not served any more")
 )
 
 // New returns an instance that Run will serve.
 func New(options Options) *Instance {
-	if options.Now == nil {
-		options.Now = time.Now
-	}
 	return &Instance{
-		options: options, jobs: make(chan *job), banging: make(chan string, 1), gone: make(chan struct{}),
+		options: options, jobs: make(chan *job), banging: make(chan alert, 1), nudge: make(chan struct{}, 1), gone: make(chan struct{}),
 		subscribers: map[chan report.Event]bool{}, results: map[string]report.Promise{}, held: map[string]bool{},
 	}
 }
@@ -116,10 +140,9 @@ func (n *Instance) Run(ctx context.Context, first control.Action, started func(*
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
-		close(n.gone)
+		n.leave()
 		n.stopWatching()
 		background.Wait()
-		n.closeEvents()
 	}()
 	exits, err := n.options.Manager.Exits(ctx)
 	if err != nil {
@@ -127,58 +150,53 @@ func (n *Instance) Run(ctx context.Context, first control.Action, started func(*
 	}
 	background.Go(func() {
 		for exit := range exits {
-			n.bang(fmt.Sprintf("service %s ended: %s", exit.Name, exit.Reason))
+			n.bang(alert{exit.At, n.mask(fmt.Sprintf("service %s ended: %s", exit.Name, exit.Reason)), exit.Name})
 		}
 	})
 	rep, err := n.automatic(ctx, first)
+	if errors.Is(err, ErrPreempted) {
+		err = nil // what was asked for meanwhile tells the rest
+	}
 	if !started(rep, err) || ctx.Err() != nil {
 		return nil
 	}
-	n.loop(ctx, n.next(rep, err, retryFirst))
+	n.lockPatience = lockPatience
+	n.loop(ctx)
 	return nil
 }
 
 // loop performs jobs, bangs and retries, one at a time.
-func (n *Instance) loop(ctx context.Context, retry time.Duration) {
+func (n *Instance) loop(ctx context.Context) {
+	s := newSchedule()
+	defer s.stop()
 	for {
-		var timer <-chan time.Time
-		if retry > 0 {
-			timer = time.After(retry)
-		}
+		s.take(n.last)
+		n.last = nil
 		select {
 		case <-ctx.Done():
 			return
 		case j := <-n.jobs:
+			s.restart()
 			rep, err := n.act(ctx, j.action, j.sink)
 			j.done <- outcome{rep, n.options.Exit(rep, err)}
-			if n.isDestroyed() {
+			if n.Destroyed() {
 				return
 			}
-			if j.action.Verb == "apply" || j.action.Verb == "start" {
-				retry = n.next(rep, err, retryFirst)
+			continue
+		case a := <-n.banging:
+			s.restart()
+			n.recordBang(a)
+		case <-n.nudge:
+			s.restart()
+		case <-s.timer.C:
+		case <-s.look():
+			if !s.changed() {
+				continue
 			}
-		case reason := <-n.banging:
-			n.recordBang(reason)
-			rep, err := n.automatic(ctx, control.Action{Verb: "apply"})
-			retry = n.next(rep, err, retryFirst)
-		case <-timer:
-			rep, err := n.automatic(ctx, control.Action{Verb: "apply"})
-			retry = n.next(rep, err, min(2*retry, retryMost))
+			s.restart()
 		}
+		_, _ = n.automatic(ctx, control.Action{Verb: "apply"}) // what it found is in n.last
 	}
-}
-
-// next says when an instance is processed again after this outcome; 0 when it
-// is as it should be. A failed promise is watched, not retried.
-func (n *Instance) next(rep *report.Report, err error, after time.Duration) time.Duration {
-	var unkept *engine.UnkeptError
-	switch {
-	case errors.As(err, &unkept):
-		return 0
-	case err != nil, rep != nil && rep.Pending != nil:
-		return after
-	}
-	return 0
 }
 
 // automatic processes the instance although nobody waits for it: whoever asks
@@ -188,6 +206,9 @@ func (n *Instance) automatic(ctx context.Context, action control.Action) (*repor
 	defer cancel(nil)
 	n.mu.Lock()
 	n.patience, n.preempt = patience, cancel
+	if n.asking > 0 {
+		cancel(ErrPreempted)
+	}
 	n.mu.Unlock()
 	defer func() {
 		n.mu.Lock()
@@ -199,8 +220,8 @@ func (n *Instance) automatic(ctx context.Context, action control.Action) (*repor
 
 // process converges the instance.
 func (n *Instance) process(ctx context.Context, requested string, action control.Action, sink report.Sink) (*report.Report, error) {
-	return n.locked(ctx, action, func(e *engine.Engine) (*report.Report, error) {
-		e.Requested, e.Sink, e.Held = requested, n.tee(sink), n.heldNow()
+	return n.locked(ctx, action, sink, func(e *engine.Engine) (*report.Report, error) {
+		e.Requested, e.Held = requested, n.heldNow()
 		n.mu.Lock()
 		e.Patience = n.patience
 		n.mu.Unlock()
@@ -211,35 +232,67 @@ func (n *Instance) process(ctx context.Context, requested string, action control
 	})
 }
 
-// locked runs do with an engine, holding the instance's lock.
-func (n *Instance) locked(ctx context.Context, action control.Action, do func(*engine.Engine) (*report.Report, error)) (*report.Report, error) {
+// locked runs do with an engine, holding the instance's lock, and tells how it
+// went.
+func (n *Instance) locked(ctx context.Context, action control.Action, sink report.Sink, do func(*engine.Engine) (*report.Report, error)) (*report.Report, error) {
+	n.last = &processed{again: true} // unless it comes further
 	unlock, err := n.lock(ctx)
 	if err != nil {
-		return n.failed(err)
+		return n.failed(ctx, err)
 	}
 	defer unlock()
-	e, closeEngine, err := n.options.Engine(action.Settings, action)
+	e, closeEngine, err := n.options.Engine(action)
 	if err != nil {
-		return n.failed(err)
+		return n.failed(ctx, err)
 	}
 	defer closeEngine()
-	return do(e)
+	emit := n.tee(sink)
+	e.Sink = func(ev report.Event) {
+		if ev.Kind != "done" { // told below, as all may see it
+			emit(ev)
+		}
+	}
+	rep, err := do(e)
+	return n.done(ctx, rep, err)
 }
 
 // failed is the report of what could not even begin.
-func (n *Instance) failed(err error) (*report.Report, error) {
-	rep := &report.Report{FormatVersion: report.FormatVersion, Instance: n.options.Name,
+func (n *Instance) failed(ctx context.Context, err error) (*report.Report, error) {
+	return n.done(ctx, n.failure(err), err)
+}
+
+func (n *Instance) failure(err error) *report.Report {
+	return &report.Report{FormatVersion: report.FormatVersion, Instance: n.options.Name,
 		Changes: []report.Change{}, Published: map[string]any{}, Summary: report.Summary{Failed: 1},
-		Error: report.ErrorOf(err, func(s string) string { return s })}
-	n.tee(nil)(report.Event{Time: n.options.Now(), Kind: "done", Report: rep})
+		Error: report.ErrorOf(err, n.mask)}
+}
+
+// done tells everybody of an outcome, with what is published masked: only who
+// asked may have it revealed.
+func (n *Instance) done(ctx context.Context, rep *report.Report, err error) (*report.Report, error) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+		err = ErrGone
+		rep.Error = report.ErrorOf(err, n.mask)
+	}
+	shown := *rep
+	shown.Published = map[string]any{}
+	for key, value := range rep.Published {
+		shown.Published[key] = n.options.Mask.Walk(value)
+	}
+	if errors.Is(err, ErrPreempted) {
+		shown.Error = nil
+		shown.Summary.Failed--
+		rep = &shown
+	}
+	n.tee(nil)(report.Event{Time: time.Now(), Kind: "done", Report: &shown})
 	return rep, err
 }
 
 func (n *Instance) lock(ctx context.Context) (func(), error) {
-	deadline := time.Now().Add(lockPatience)
+	deadline := time.Now().Add(n.lockPatience)
 	for {
 		unlock, err := n.options.Lock()
-		if !errors.Is(err, state.ErrLocked) || time.Now().After(deadline) {
+		if !errors.Is(err, state.ErrLocked) || !time.Now().Before(deadline) {
 			return unlock, err
 		}
 		select {
@@ -252,14 +305,22 @@ func (n *Instance) lock(ctx context.Context) (func(), error) {
 
 // after takes over what a processing has found, and watches the promises.
 func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Report, err error) {
+	var unkept *engine.UnkeptError
+	isUnkept := errors.As(err, &unkept)
+	n.last = &processed{again: err != nil && !isUnkept || rep.Pending != nil}
+	if rep.Pending != nil {
+		n.last.watched = watch(e.Settings.Root, e.Observed)
+	}
 	n.mu.Lock()
-	if e.Specs != nil {
+	switch {
+	case rep.Pending != nil:
+		n.specs = merged(e.Specs, n.specs)
+	case e.Specs != nil || err == nil || isUnkept:
 		n.specs = e.Specs
 	}
-	for _, p := range rep.Promises {
-		n.results[p.Name] = p
-	}
-	if err == nil {
+	n.keep(rep.Promises)
+	n.unkept = isUnkept
+	if err == nil && rep.Pending == nil {
 		n.banged = false
 	}
 	n.mu.Unlock()
@@ -267,7 +328,19 @@ func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Repo
 	if loadErr != nil || st.Requested != state.Started {
 		return
 	}
+	n.forget(st.Promises)
 	n.watch(ctx, st.Promises)
+}
+
+// keep takes over results, which keep the time at which they came about. The
+// caller holds mu.
+func (n *Instance) keep(results []report.Promise) {
+	for _, p := range results {
+		if old, known := n.results[p.Name]; known && old.OK == p.OK && old.Message == p.Message {
+			continue
+		}
+		n.results[p.Name] = p
+	}
 }
 
 func (n *Instance) watch(ctx context.Context, promises []plan.Promise) {
@@ -275,22 +348,43 @@ func (n *Instance) watch(ctx context.Context, promises []plan.Promise) {
 		return
 	}
 	w := n.options.Checker.Watch(context.WithoutCancel(ctx), promises, func(p plan.Promise, r promise.Result) {
-		n.bang(fmt.Sprintf("promise %s failed %d times in a row: %s", p.Name, p.Failures, r.Message))
+		if !n.bang(alert{r.At, fmt.Sprintf("promise %s failed %d times in a row: %s", p.Name, p.Failures, r.Message), ""}) {
+			n.nudged() // no alert any more, but another attempt
+		}
 	}, n.seen)
 	n.mu.Lock()
 	n.watcher = w
 	n.mu.Unlock()
 }
 
-// seen takes one periodical result.
+// seen takes one periodical result. When all promises hold again, the
+// processing that found one failing is made good.
 func (n *Instance) seen(r promise.Result) {
-	now := report.Promise{Name: r.Name, OK: r.OK, Message: r.Message, At: r.At}
+	now := report.Promise{Name: r.Name, OK: r.OK, Message: r.Message, At: r.At.UTC().Round(time.Millisecond)}
 	n.mu.Lock()
 	last, known := n.results[r.Name]
-	n.results[r.Name] = now
+	n.keep([]report.Promise{now})
+	better := n.unkept && r.OK && !last.OK
+	for _, other := range n.results {
+		better = better && other.OK
+	}
 	n.mu.Unlock()
 	if !known || last.OK != now.OK {
-		n.tee(nil)(report.Event{Time: r.At, Kind: "promise", Name: r.Name, Promise: &now})
+		text := "holds again"
+		if !now.OK {
+			text = "does not hold any more"
+		}
+		n.tee(nil)(report.Event{Time: r.At, Kind: "promise", Name: r.Name, Text: text, Promise: &now})
+	}
+	if better {
+		n.nudged()
+	}
+}
+
+func (n *Instance) nudged() {
+	select {
+	case n.nudge <- struct{}{}:
+	default: // one already waits
 	}
 }
 
@@ -302,4 +396,26 @@ func (n *Instance) stopWatching() {
 	if w != nil {
 		w.Stop()
 	}
+}
+
+func (n *Instance) mask(text string) string { return n.options.Mask.String(text) }
+
+// leave has everybody who waits for the instance know that it is not served any
+// more.
+func (n *Instance) leave() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.gone)
+	for ch := range n.subscribers {
+		close(ch)
+	}
+	n.subscribers = nil
+}
+
+// forget drops the results of promises that are not declared.
+func (n *Instance) forget(declared []plan.Promise) {
+	names := promisesOf(declared)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.DeleteFunc(n.results, func(name string, _ report.Promise) bool { return !names[name] })
 }

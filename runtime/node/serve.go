@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"instar/runtime/control"
 	"instar/runtime/engine"
@@ -34,17 +36,20 @@ func (n *Instance) Status(ctx context.Context, name string, reveal bool) (*repor
 	}
 	status.Services, status.Runs = []report.Service{}, []report.Service{}
 	for _, key := range plan.SortedKeys(have) {
+		one := engine.ServiceReport(have[key], key)
+		one.Message = n.mask(one.Message)
 		if have[key].Run {
-			status.Runs = append(status.Runs, engine.ServiceReport(have[key], key))
+			status.Runs = append(status.Runs, one)
 		} else {
-			status.Services = append(status.Services, engine.ServiceReport(have[key], key))
+			status.Services = append(status.Services, one)
 		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i, p := range status.Promises {
+	status.Promises = []report.Promise{}
+	for _, p := range st.Promises {
 		if r, ok := n.results[p.Name]; ok {
-			status.Promises[i] = r
+			status.Promises = append(status.Promises, r)
 		}
 	}
 	return status, nil
@@ -58,29 +63,42 @@ func (n *Instance) Services(ctx context.Context, name string) (map[string]servic
 	return n.options.Manager.Observe(ctx, name)
 }
 
-// Act implements [control.Server].
+// Act implements [control.Server]. Whoever asks is served in turn; a processing
+// that nobody waits for does not keep it waiting for promises and runs.
 func (n *Instance) Act(ctx context.Context, name string, action control.Action, sink report.Sink) (*report.Report, int) {
 	if name != n.options.Name {
-		rep, err := n.failed(&control.UnknownError{Instance: name})
-		return rep, n.options.Exit(rep, err)
+		return n.refused(&control.UnknownError{Instance: name})
 	}
-	n.mu.Lock()
-	if n.preempt != nil {
-		n.preempt(ErrPreempted)
-	}
-	n.mu.Unlock()
+	n.ask(1)
+	defer n.ask(-1)
 	j := &job{action: action, sink: sink, done: make(chan outcome, 1)}
 	select {
 	case n.jobs <- j:
+	case <-ctx.Done():
+		return n.refused(ctx.Err())
 	case <-n.gone:
-		rep, err := n.failed(errGone)
-		return rep, n.options.Exit(rep, err)
+		return n.refused(ErrGone)
 	}
 	out := <-j.done
 	return out.report, out.exit
 }
 
-// eventBacklog is how many events wait for a slow reader; older ones are lost.
+// ask counts those who wait for their turn.
+func (n *Instance) ask(change int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asking += change
+	if n.preempt != nil && n.asking > 0 {
+		n.preempt(ErrPreempted)
+	}
+}
+
+func (n *Instance) refused(err error) (*report.Report, int) {
+	rep := n.failure(err)
+	return rep, n.options.Exit(rep, err)
+}
+
+// eventBacklog is how many events wait for a slow reader; later ones are lost.
 const eventBacklog = 1000
 
 // Events implements [control.Server].
@@ -90,8 +108,12 @@ func (n *Instance) Events(ctx context.Context, name string) (<-chan report.Event
 	}
 	ch := make(chan report.Event, eventBacklog)
 	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.subscribers == nil { // gone
+		close(ch)
+		return ch, nil
+	}
 	n.subscribers[ch] = true
-	n.mu.Unlock()
 	context.AfterFunc(ctx, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -101,15 +123,6 @@ func (n *Instance) Events(ctx context.Context, name string) (<-chan report.Event
 		}
 	})
 	return ch, nil
-}
-
-func (n *Instance) closeEvents() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for ch := range n.subscribers {
-		close(ch)
-	}
-	n.subscribers = map[chan report.Event]bool{}
 }
 
 // tee returns a sink that tells everybody: the operator, the subscribers, and
@@ -133,7 +146,28 @@ func (n *Instance) tee(asker report.Sink) report.Sink {
 	}
 }
 
-// Changed tells of a service's new state; the supervisor calls it.
-func (n *Instance) Changed(text, name string) {
-	n.tee(nil)(report.Event{Time: n.options.Now(), Kind: "service", Name: name, Text: text})
+// Changed tells of a service's new state; the manager calls it. A run that
+// succeeds late makes good the processing that waited for it.
+func (n *Instance) Changed(s service.State) {
+	one := engine.ServiceReport(s, s.Name)
+	one.Message = n.mask(one.Message)
+	n.tee(nil)(report.Event{Time: time.Now(), Kind: "service", Name: s.Name, Text: describe(one), Service: &one})
+	n.mu.Lock()
+	better := n.unkept && s.Run && s.Status == service.Done
+	n.mu.Unlock()
+	if better {
+		n.nudged()
+	}
+}
+
+// describe says what a service does: "running, pid 123".
+func describe(s report.Service) string {
+	text := s.Status
+	if s.PID > 0 {
+		text += fmt.Sprintf(", pid %d", s.PID)
+	}
+	if s.Message != s.Status && s.PID == 0 {
+		text += " (" + s.Message + ")"
+	}
+	return text
 }

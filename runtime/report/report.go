@@ -38,6 +38,9 @@ type Error struct {
 	Message string `json:"message"`
 	At      string `json:"at"`
 	Hint    string `json:"hint"`
+	// Detail is the whole error as a person is shown it, of an error in a
+	// profile: the source line, a caret and the stack.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Promise is the outcome of one check.
@@ -86,11 +89,12 @@ func (r *Report) Recap() string {
 // Event is one thing that happened while an instance was processed.
 type Event struct {
 	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"` // "change", "warning", "output", "print", "promise", "progress", "done"
+	Kind    string    `json:"kind"` // "change", "warning", "output", "print", "promise", "progress", "service", "bang", "done"
 	Change  *Change   `json:"change,omitempty"`
 	Text    string    `json:"text,omitempty"`
-	Name    string    `json:"name,omitempty"` // the command whose output it is, the promise
+	Name    string    `json:"name,omitempty"` // the command whose output it is, the promise, the service
 	Promise *Promise  `json:"promise,omitempty"`
+	Service *Service  `json:"service,omitempty"`
 	Report  *Report   `json:"report,omitempty"` // "done"
 }
 
