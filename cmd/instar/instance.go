@@ -50,6 +50,9 @@ func (a *app) resolve(arg string, mine bool) (*instance, *state.State, error) {
 		return nil, nil, err
 	}
 	in, err := a.instance(t, st, s, mine)
+	if old := st.Settings.Profile; err == nil && mine && old != "" && old != s.Profile {
+		a.ui.hint(fmt.Sprintf("instance %q follows %s from now on, and no longer %s", t.name, s.Profile, old))
+	}
 	return in, st, err
 }
 
