@@ -1,0 +1,130 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"instar/runtime/service"
+)
+
+// systemd is the [service.Manager] of a machine, or of a user, that systemd
+// runs. Its units are whole files of instar's own; everything it asks for, it
+// asks for all services at once.
+type systemd struct {
+	stateDir   string
+	user       bool
+	uid        int
+	home       string // of the user
+	runtimeDir string // XDG_RUNTIME_DIR
+	unitDir    string
+	systemctl  string // absolute
+}
+
+var _ service.Manager = (*systemd)(nil)
+
+func newSystemd(options Options) (*systemd, error) {
+	systemctl, err := exec.LookPath("systemctl")
+	if err != nil {
+		return nil, fmt.Errorf("cannot use systemd: %w", err)
+	}
+	if systemctl, err = filepath.Abs(systemctl); err != nil {
+		return nil, err
+	}
+	m := &systemd{stateDir: filepath.Clean(options.StateDir), user: options.User, uid: os.Getuid(),
+		unitDir: "/etc/systemd/system", systemctl: systemctl}
+	if !m.user {
+		return m, nil
+	}
+	if m.home, err = os.UserHomeDir(); err != nil {
+		return nil, fmt.Errorf("cannot use the user's systemd: %w", err)
+	}
+	config := os.Getenv("XDG_CONFIG_HOME")
+	if !filepath.IsAbs(config) {
+		config = filepath.Join(m.home, ".config")
+	}
+	m.unitDir = filepath.Join(config, "systemd/user")
+	m.runtimeDir = os.Getenv("XDG_RUNTIME_DIR")
+	if m.runtimeDir == "" {
+		m.runtimeDir = "/run/user/" + strconv.Itoa(m.uid)
+	}
+	if _, err := os.Lstat(filepath.Join(m.runtimeDir, "systemd/private")); err != nil {
+		return nil, &NoUserManagerError{User: os.Getenv("USER"), Dir: m.runtimeDir}
+	}
+	return m, nil
+}
+
+// NoUserManagerError says that the user has no running service manager.
+type NoUserManagerError struct{ User, Dir string }
+
+func (e *NoUserManagerError) Error() string {
+	return "the user's own systemd does not run: nothing answers in " + e.Dir
+}
+
+// Hint says what the operator can do.
+func (e *NoUserManagerError) Hint() string {
+	return "let it run without a login: loginctl enable-linger " + e.User
+}
+
+// lingerDir is where logind keeps who may linger.
+var lingerDir = "/var/lib/systemd/linger"
+
+// Hint returns what a person should know about services of this manager: that
+// a user's end when that user logs out, unless lingering is enabled. It is ""
+// when there is nothing to say.
+func Hint(m service.Manager) string {
+	s, ok := m.(*systemd)
+	if !ok || !s.user {
+		return ""
+	}
+	name := os.Getenv("USER")
+	if _, err := os.Lstat(filepath.Join(lingerDir, name)); name == "" || !errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	return "the services end when " + name + " logs out: loginctl enable-linger " + name + " keeps them, and starts them at boot"
+}
+
+// Platform implements [service.Manager].
+func (m *systemd) Platform() string { return "systemd" }
+
+// Render implements [service.Manager]: one unit.
+func (m *systemd) Render(spec service.Spec) ([]service.Artifact, error) {
+	data, err := m.render(spec)
+	if err != nil {
+		return nil, err
+	}
+	return []service.Artifact{{Path: m.unitPath(unitName(spec.Instance, spec.Name)), Data: data, Mode: unitMode}}, nil
+}
+
+// Exits implements [service.Manager]. Only one caller at a time gets them, all
+// of them, of whatever instance.
+func (m *systemd) Exits(ctx context.Context) (<-chan service.Exit, error) {
+	return watchExits(ctx, exitsDir(m.stateDir))
+}
+
+// target is what wants services when the machine, or the user's manager,
+// starts.
+func (m *systemd) target() string {
+	if m.user {
+		return "default.target"
+	}
+	return "multi-user.target"
+}
+
+func (m *systemd) unitPath(unit string) string { return filepath.Join(m.unitDir, unit) }
+
+// wantsPath is the link that enables a unit.
+func (m *systemd) wantsPath(unit string) string {
+	return filepath.Join(m.unitDir, m.target()+".wants", unit)
+}
+
+// recordDir is where the records of starts are.
+func (m *systemd) recordDir() string { return filepath.Join(m.stateDir, "systemd") }
+
+func (m *systemd) record(instance, name string) string {
+	return filepath.Join(m.recordDir(), instance+"."+name)
+}
