@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"instar/runtime/engine"
@@ -182,6 +181,3 @@ func (a *app) hintRoot(in *instance) {
 		a.ui.hint(fmt.Sprintf("instance %q runs as root, since you are; choose another user with --user", in.name))
 	}
 }
-
-// isRoot reports whether instar runs with root's rights.
-func isRoot() bool { return os.Geteuid() == 0 }

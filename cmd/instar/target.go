@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"instar/runtime/state"
@@ -172,13 +171,4 @@ func siblings(abs string) string {
 		names = append(names, e.Name())
 	}
 	return didYouMean(filepath.Base(abs), names)
-}
-
-// instanceNames returns the names that completion offers.
-func (a *app) instanceNames() []string {
-	names, err := a.home.Names()
-	if err != nil {
-		return nil
-	}
-	return slices.Clone(names)
 }

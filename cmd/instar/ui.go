@@ -97,8 +97,6 @@ func (u *ui) print(text string) {
 	_, _ = io.WriteString(u.stdout, text) // nobody is left to be told
 }
 
-func (u *ui) printf(format string, args ...any) { u.print(fmt.Sprintf(format, args...)) }
-
 // log writes to stderr what is no data.
 func (u *ui) log(text string) {
 	u.mu.Lock()
