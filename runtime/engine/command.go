@@ -156,7 +156,7 @@ func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d 
 	w.dirty, w.digests = true, nil
 	w.emit(report.Event{Kind: "progress", Name: cmd.Name, Text: "running"})
 	rec, err := w.Commands.Run(ctx, command.Job{
-		Command: cmd, Digest: digest, Secrets: w.plan.Secrets,
+		Command: cmd, Digest: digest, Secrets: w.secrets(),
 		Prepare: func(context.Context) error { return w.wipe(cmd, d.Wipe) },
 		Line:    func(line string) { w.emit(report.Event{Kind: "output", Name: cmd.Name, Text: line}) },
 	})
@@ -196,6 +196,9 @@ func (w *work) wipe(cmd *plan.Command, names []string) error {
 // stands there afterwards was made anew. It returns their paths. What lies in an
 // `_once` folder is data, and stays.
 func (w *work) setAside(cmd *plan.Command) ([]string, error) {
+	if w.Planning {
+		return nil, nil // nothing will make them anew
+	}
 	var aside []string
 	for _, name := range cmd.Creates {
 		rec, owned := w.state.Owned[name]

@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"instar/runtime/plan"
+	"instar/runtime/secret"
+	"instar/runtime/state"
+)
+
+// holding adds secrets to a plan.
+func holding(p *plan.Plan, secrets ...string) *plan.Plan {
+	p.Secrets = append(p.Secrets, secrets...)
+	return p
+}
+
+// shown is all that a plan of the profile shows of what it would do.
+func (w *world) shown() string {
+	w.t.Helper()
+	e := w.engine()
+	e.Planning, e.Diffs = true, true
+	e.Mask = secret.New(nil)
+	st, err := w.store.Load()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if e.Store, err = state.NewMemory(st); err != nil {
+		w.t.Fatal(err)
+	}
+	copied := *w
+	copied.overlay = w.overlay
+	rep, err := e.Converge(context.Background())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, c := range rep.Changes {
+		all.WriteString(c.Why + c.Diff)
+	}
+	return all.String()
+}
+
+const (
+	oldSecret = "old-hunter2-old"
+	newSecret = "new-hunter3-new"
+)
+
+// The claim of an apply with a new secret forgot the old one, which still stood in
+// the files: after a crash, or a command that failed, a plan showed it in the
+// lines that go.
+func TestOldSecretsStayMaskedUntilTheyAreGone(t *testing.T) {
+	for name, after := range map[string]func(w *world) error{
+		"killed after the claim": func(w *world) error {
+			left := 1 // the state is saved, and nothing after it
+			fault := faulty{w.overlay, &left}
+			w.disk, w.saver = fault, faultyStore{w.store, fault}
+			_, err := w.apply()
+			w.disk, w.saver = w.overlay, w.store
+			return err
+		},
+		"pending before the file": func(w *world) error {
+			full := w.profile
+			w.profile = func(plan.View) *plan.Plan {
+				return holding(planOf(file("other", newSecret), &plan.Pending{Why: "not yet"}), newSecret)
+			}
+			_, err := w.apply()
+			w.profile = full
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.profile = func(plan.View) *plan.Plan { return holding(planOf(file("a", "pw="+oldSecret+"\n")), oldSecret) }
+			if _, err := w.apply(); err != nil {
+				t.Fatal(err)
+			}
+			w.profile = func(plan.View) *plan.Plan { return holding(planOf(file("a", "pw="+newSecret+"\n")), newSecret) }
+			if err := after(w); err != nil && !errors.Is(err, errKilled) {
+				t.Fatal(err)
+			}
+			if got := w.shown(); strings.Contains(got, "hunter") {
+				t.Errorf("shown:\n%s", got)
+			}
+			if _, err := w.apply(); err != nil {
+				t.Fatal(err)
+			}
+			st, err := w.store.Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(st.Secrets) != 1 || st.Secrets[0] != newSecret {
+				t.Errorf("secrets remembered in the end: %q", st.Secrets)
+			}
+		})
+	}
+}
