@@ -254,6 +254,7 @@ func TestOnlyWhatChangedRestarts(t *testing.T) {
 	specs := []service.Spec{b.sh("a", forever), b.sh("b", forever, "a"), b.sh("c", forever, "b"), b.sh("gone", forever, "c")}
 	b.reconcile(specs...)
 	before, _ := b.Observe(t.Context(), "web")
+	b.apply(service.Change{Op: service.Start, Name: "a", Spec: specs[0]}) // it runs already
 	specs[1].Digest = "new"
 	specs[2].StopTimeout /= 2 // no restart
 	changes := b.reconcile(specs[:3]...)
