@@ -16,12 +16,34 @@ const (
 )
 
 // Claims returns what the instance owns while the comparison's edits are
-// performed: all that it owned, and every path that will be edited, with what
-// stood there. After a crash this is a superset of what exists.
+// performed: all that it owned, and every path that will be edited or that a
+// command will make, with what stood there. After a crash this is a superset of
+// what exists.
 func (c *Comparison) Claims(owned map[string]state.Owned) (map[string]state.Owned, error) {
+	claims, err := c.Claim(owned, c.Steps...)
+	if err != nil {
+		return nil, err
+	}
+	for name, cmd := range c.Created {
+		if _, ok := claims[name]; ok || c.isData(name) {
+			continue
+		}
+		if _, exists, err := plan.Lookup(c.view.View, name); err != nil || exists {
+			continue // what was there before the command is nobody's to claim
+		}
+		if len(claims) == len(owned) {
+			claims = clone(claims)
+		}
+		claims[name] = state.Owned{UID: -1, GID: -1, At: cmd.At, By: cmd.Name, Claim: &state.Claim{Was: wasNothing}}
+	}
+	return claims, nil
+}
+
+// Claim returns owned with the paths that steps will edit.
+func (c *Comparison) Claim(owned map[string]state.Owned, steps ...Step) (map[string]state.Owned, error) {
 	claims := owned
 	copied := false
-	for _, step := range c.Steps {
+	for _, step := range steps {
 		for _, e := range step.Edits {
 			if rec, ok := claims[e.Path]; ok && rec.Claim != nil {
 				continue
@@ -37,6 +59,16 @@ func (c *Comparison) Claims(owned map[string]state.Owned) (map[string]state.Owne
 		}
 	}
 	return claims, nil
+}
+
+// isData reports whether name lies in a folder that is made once.
+func (c *Comparison) isData(name string) bool {
+	for p := parent(name); p != "."; p = parent(p) {
+		if d, ok := c.Declared[p]; ok && d.Resource.Target().Once || c.owned[p].Once {
+			return true
+		}
+	}
+	return false
 }
 
 func clone(m map[string]state.Owned) map[string]state.Owned {
@@ -153,23 +185,14 @@ func (c *Comparison) settleCreated(claims, settled map[string]state.Owned, gener
 		}
 		old, had := claims[name]
 		rec := state.Owned{Kind: info.Kind, Hash: hash, Mode: info.Mode, UID: info.UID, GID: info.GID,
-			By: cmd.Name, At: cmd.At, Source: "command " + cmd.Name, Once: c.once(name, settled), Generation: generation}
+			By: cmd.Name, At: cmd.At, Source: "command " + cmd.Name, Once: c.isData(name), Generation: generation,
+			Foreign: !had || old.Foreign}
 		if had && old.Hash == hash && old.By == cmd.Name {
 			rec.Generation = old.Generation
 		}
 		settled[name] = rec
 	}
 	return nil
-}
-
-// once reports whether name lies in a folder that was made once and is data.
-func (c *Comparison) once(name string, settled map[string]state.Owned) bool {
-	for p := parent(name); p != "."; p = parent(p) {
-		if settled[p].Once {
-			return true
-		}
-	}
-	return false
 }
 
 // settledHash is the hash to remember for a file. What is created once is

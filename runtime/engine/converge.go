@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -128,8 +129,16 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	return p, nil
 }
 
-// evaluationFailed stops a stopped instance although its profile is broken.
+// evaluationFailed stops a stopped instance although its profile is broken, and
+// remembers that this was asked for.
 func (r *run) evaluationFailed(ctx context.Context, st *state.State, cause error) error {
+	if r.requested(st) == state.Stopped && st.Requested != state.Stopped && st.Settings.Root != "" {
+		next := *st
+		next.Requested = state.Stopped
+		if err := r.Store.Save(&next); err != nil {
+			return errors.Join(cause, fmt.Errorf("cannot save the state: %w", err))
+		}
+	}
 	if r.Manager == nil || r.requested(st) != state.Stopped {
 		return cause
 	}

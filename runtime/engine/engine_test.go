@@ -318,3 +318,38 @@ func TestRootIsCreatedAndPurged(t *testing.T) {
 		t.Errorf("purge left the root: %v", err)
 	}
 }
+
+// TestKilledAfterCommand: what a command made before the deployer was killed is
+// the instance's all the same.
+func TestKilledAfterCommand(t *testing.T) {
+	w := newWorld(t)
+	w.commands.do = func(*plan.Command) error {
+		w.put("etc/made", "by a command")
+		w.put("src/file", "to be copied")
+		return nil
+	}
+	left := 1 << 30
+	fault := faulty{w.overlay, &left}
+	w.disk, w.saver = fault, faultyStore{w.store, fault}
+	w.commands.after = func() { left = 3 } // the copy's claim, and a part of the copy
+	parts := []any{
+		&plan.Command{Name: "make", Creates: []string{"etc/made"}, Exec: plan.Exec{Argv: []string{"/bin/make"}}},
+		&plan.Copy{Meta: meta("copy", plan.KeepMode), From: testRoot + "/src/file"},
+	}
+	w.profile = func(plan.View) *plan.Plan { return planOf(parts...) }
+	if _, err := w.apply(); !errors.Is(err, errKilled) {
+		t.Fatalf("got %v", err)
+	}
+	w.disk, w.saver = w.overlay, w.store
+	w.converge()
+	w.expectTree("etc/ 0755", "src/ 0755", "src/file 0640 to be copied")
+}
+
+func TestWhatWasThereBeforeACommandStays(t *testing.T) {
+	w := newWorld(t)
+	w.put("made", "long ago")
+	cmd := &plan.Command{Name: "make", Creates: []string{"made"}, Exec: plan.Exec{Argv: []string{"/bin/make"}}}
+	expect(t, w.converge(cmd))
+	expect(t, w.converge())
+	w.expectTree("made 0640 long ago")
+}

@@ -84,6 +84,17 @@ func (w *work) claim() error {
 	return w.save(next)
 }
 
+// claimStep claims what only a command made known.
+func (w *work) claimStep(step apply.Step) error {
+	owned, err := w.cmp.Claim(w.state.Owned, step)
+	if err != nil {
+		return err
+	}
+	next := *w.state
+	next.Owned = owned
+	return w.save(&next)
+}
+
 // rootMode is the mode of a root that instar creates.
 const rootMode = 0o750
 
@@ -182,6 +193,9 @@ func (w *work) perform(ctx context.Context) error {
 				return err
 			}
 			step = again
+			if err := w.claimStep(step); err != nil {
+				return err
+			}
 		}
 		if err := w.step(step); err != nil {
 			return err

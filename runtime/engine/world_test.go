@@ -141,6 +141,7 @@ type fakeCommands struct {
 	records map[string]*command.Record
 	ran     []string
 	do      func(cmd *plan.Command) error
+	after   func() // called when one has succeeded
 }
 
 func (f *fakeCommands) Record(_ context.Context, name string) (*command.Record, error) {
@@ -170,6 +171,9 @@ func (f *fakeCommands) Run(ctx context.Context, job command.Job) (command.Record
 		}
 	}
 	f.records[job.Command.Name] = &rec
+	if f.after != nil {
+		f.after()
+	}
 	return rec, nil
 }
 
