@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/afero"
@@ -117,8 +118,20 @@ func (w *work) remembered() *state.State {
 		v.New = false
 		next.Values[name] = v
 	}
-	next.Secrets = w.plan.Secrets
+	next.Secrets = w.secrets()
 	return &next
+}
+
+// secrets are all texts that must be masked: those of the plan, and those that
+// the root may still hold from before it.
+func (w *work) secrets() []string {
+	secrets := slices.Clone(w.plan.Secrets)
+	for _, old := range w.state.Secrets {
+		if !slices.Contains(secrets, old) {
+			secrets = append(secrets, old)
+		}
+	}
+	return secrets
 }
 
 // save writes the state, unless the store finds that it says the same already.
@@ -298,6 +311,7 @@ func (w *work) settle(kept map[string]state.Owned) error {
 	} else {
 		next.Published = w.plan.Published
 		next.Promises = w.plan.Promises
+		next.Secrets = w.plan.Secrets // what held others is gone
 	}
 	next.Services = w.started()
 	w.report.Generation = next.Generation
