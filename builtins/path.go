@@ -120,7 +120,7 @@ func (p *Path) Attr(name string) (starlark.Value, error) {
 	case name == "find" && p.rel == "" && p.base.find != nil:
 		return p.base.find, nil
 	}
-	return nil, nil
+	return nil, noAttr("path", name, p.AttrNames())
 }
 
 // Bounds that all systems share.

@@ -68,9 +68,14 @@ func (n *namespace) Attr(name string) (starlark.Value, error) {
 	if value, ok := n.members[name]; ok {
 		return value, nil
 	}
+	return nil, noAttr(n.name, name, n.AttrNames())
+}
+
+// noAttr is the error of a value without such an attribute.
+func noAttr(what, name string, names []string) error {
 	hint := ""
-	if best, ok := interp.Nearest(name, n.AttrNames()); ok {
+	if best, ok := interp.Nearest(name, names); ok {
 		hint = "did you mean ." + best + "?"
 	}
-	return nil, hinted(hint, "%s has no .%s", n.name, name)
+	return hinted(hint, "%s has no .%s", what, name)
 }

@@ -156,6 +156,9 @@ func nearestFile(name string, files []string) (string, bool) {
 	byStem := map[string]string{}
 	for _, file := range slices.Sorted(slices.Values(files)) {
 		if path.Dir(file) == path.Dir(name) {
+			if stem(file) == stem(name) && path.Ext(file) == ".star" {
+				return file, true // only the extension is wrong, or missing
+			}
 			beside = append(beside, stem(file))
 			byStem["here/"+stem(file)] = file
 			continue
