@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/state"
 )
@@ -89,7 +91,7 @@ func (c *Comparison) claim(e plan.Edit) (state.Owned, error) {
 	if d, ok := c.Declared[e.Path]; ok {
 		c.describe(&rec, d)
 	}
-	info, exists, err := plan.Lookup(c.view.View, e.Path)
+	info, exists, err := plan.Lookup(c.view, e.Path) // below what must go first there is nothing
 	if err != nil || !exists {
 		return rec, err
 	}
@@ -227,6 +229,12 @@ func (c *Comparison) Obsolete(claims map[string]state.Owned) (edits []plan.Edit,
 			continue
 		}
 		info, ok, err := plan.Lookup(c.view, name)
+		if errors.Is(err, fsys.ErrRefused) {
+			if !c.belowLink(name) {
+				warnings = append(warnings, fmt.Sprintf("%s is no longer declared, but a link stands where its folder was: it is left alone", name))
+			}
+			continue
+		}
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -255,6 +263,19 @@ func (c *Comparison) Obsolete(claims map[string]state.Owned) (edits []plan.Edit,
 		edits = append(edits, removal(name, info, "no longer declared", rec.At))
 	}
 	return edits, kept, warnings, nil
+}
+
+// belowLink reports whether the plan has a link where one of name's folders was:
+// then nothing of that is left.
+func (c *Comparison) belowLink(name string) bool {
+	for p := parent(name); p != "."; p = parent(p) {
+		if d, ok := c.Declared[p]; ok {
+			if _, link := d.Resource.(*plan.Link); link {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // deepestFirst returns the paths of owned so that what lies in a folder comes

@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 
 	"instar/runtime/apply"
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 	"instar/runtime/service"
@@ -153,9 +155,12 @@ func (w *work) doomed() ([]string, error) {
 		if rec.Foreign {
 			continue
 		}
-		if _, ok, err := plan.Lookup(w.view, name); err != nil {
+		switch _, ok, err := plan.Lookup(w.view, name); {
+		case errors.Is(err, fsys.ErrRefused):
+			w.warn(name + " is left alone: a link stands where its folder was")
+		case err != nil:
 			return nil, err
-		} else if ok {
+		case ok:
 			names = append(names, name)
 		}
 	}

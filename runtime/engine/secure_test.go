@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/secret"
 	"instar/runtime/state"
@@ -95,5 +96,52 @@ func TestOldSecretsStayMaskedUntilTheyAreGone(t *testing.T) {
 				t.Errorf("secrets remembered in the end: %q", st.Secrets)
 			}
 		})
+	}
+}
+
+// What stood below a link that became a folder was looked up through that link, and
+// what stood below a folder that became one, too: the apply failed for ever.
+func TestLinkBecomesFolderAndBack(t *testing.T) {
+	linked := []any{dir("other"), link("d", "other"), dir("top"), link("top/l", "../other")}
+	folder := []any{dir("d"), dir("d/sub"), file("d/sub/in", "1"), dir("top"), dir("top/l"), file("top/l/in", "2")}
+	for _, seq := range [][][]any{{linked, folder}, {folder, linked}, {linked, folder, linked}, {folder, {}}} {
+		w, fresh := newWorld(t), newWorld(t)
+		for _, parts := range seq {
+			w.converge(parts...)
+		}
+		last := seq[len(seq)-1]
+		fresh.converge(last...)
+		w.expectTree(fresh.tree()...)
+		expect(t, w.converge(last...))
+	}
+}
+
+// A link that the instance's user put where a folder was made an apply, and a
+// destruction, fail although what lay in that folder was to go.
+func TestLinkPlantedAboveWhatGoes(t *testing.T) {
+	begin := func() *world {
+		w := newWorld(t)
+		w.put("elsewhere/in", "precious")
+		w.converge(dir("d"), file("d/in", "1"), file("e", "2"))
+		if err := w.overlay.RemoveAll("d"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.overlay.SymlinkIfPossible("elsewhere", "d"); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	w := begin()
+	expect(t, w.converge(), "remove e")
+	expect(t, w.converge())
+	w.expectTree("d -> elsewhere", "elsewhere/ 0755", "elsewhere/in 0640 precious")
+	for _, purge := range []bool{false, true} {
+		w = begin()
+		if _, err := w.engine().Destroy(context.Background(), purge); err != nil {
+			t.Errorf("purge %v: %v", purge, err)
+		}
+		if data, err := fsys.ReadRegular(w.overlay, "elsewhere/in", 100); err != nil || string(data) != "precious" {
+			t.Errorf("purge %v: %q, %v", purge, data, err)
+		}
 	}
 }
