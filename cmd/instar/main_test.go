@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
 			env.Values["locks"] = map[string]func(){}
+			env.Values["jobs"] = map[string]*job{}
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -69,6 +70,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"snapshot": scriptSnapshot, "nobody": scriptNobody, "text": scriptText,
 	}
 	maps.Copy(commands, profileCommands)
+	maps.Copy(commands, upCommands)
 	return commands
 }
 

@@ -1,0 +1,257 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// upCommands are what the scripts of `instar up` use besides the commands of
+// [TestScripts].
+//
+//	up JOB ARGS...           start `instar up ARGS` in the background and wait until it
+//	                         serves; what it prints goes to the files JOB.out and JOB.err
+//	upstart JOB ARGS...      as up, without waiting
+//	signal JOB|PID SIGNAL    send a signal: INT, TERM, HUP, KILL, STOP, CONT
+//	ended JOB CODE           wait until it has ended, with this exit code
+//	pid VAR NAME SERVICE     wait until a service runs, and set VAR to its pid
+//	same A B                 two texts are the same
+//	alive PID                the process runs
+//	await NAME PATH VALUE    wait until `status NAME --json` has VALUE at PATH
+//	count FILE TEXT N        so many lines of a file contain a text
+var upCommands = map[string]func(*testscript.TestScript, bool, []string){
+	"up": scriptUp, "upstart": scriptUpStart, "signal": scriptSignal, "ended": scriptEnded, "pid": scriptPID,
+	"same": scriptSame, "alive": scriptAlive, "await": scriptAwait, "count": scriptCount,
+}
+
+// scriptPatience is how long scripts wait for what must come.
+const scriptPatience = 20 * time.Second
+
+// job is an `up` in the background of a script.
+type job struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+func (j *job) running() bool {
+	select {
+	case <-j.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func jobs(ts *testscript.TestScript) map[string]*job {
+	return ts.Value("jobs").(map[string]*job)
+}
+
+// scriptInstar returns instar with the environment of a script.
+func scriptInstar(ts *testscript.TestScript, args ...string) *exec.Cmd {
+	program, err := exec.LookPath("instar")
+	ts.Check(err)
+	cmd := exec.Command(program, args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "INSTAR_STATE_DIR", "XDG_DATA_HOME", "TMPDIR", "WORK"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	return cmd
+}
+
+func scriptUpStart(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: upstart JOB ARGS...")
+	}
+	cmd := scriptInstar(ts, append([]string{"up"}, args[1:]...)...)
+	out, err := os.Create(ts.MkAbs(args[0] + ".out"))
+	ts.Check(err)
+	defer out.Close()
+	errs, err := os.Create(ts.MkAbs(args[0] + ".err"))
+	ts.Check(err)
+	defer errs.Close()
+	cmd.Stdout, cmd.Stderr = out, errs
+	ts.Check(cmd.Start())
+	j := &job{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // ended looks at the state
+		close(j.done)
+	}()
+	jobs(ts)[args[0]] = j
+	ts.Defer(func() {
+		for _, sig := range []syscall.Signal{syscall.SIGCONT, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGKILL} {
+			if j.running() {
+				_ = cmd.Process.Signal(sig) // it may have ended
+			}
+			if sig != syscall.SIGCONT {
+				select {
+				case <-j.done:
+				case <-time.After(5 * time.Second):
+				}
+			}
+		}
+		if ts.Name() != "" && testing.Verbose() {
+			ts.Logf("[%s.out]\n%s[%s.err]\n%s", args[0], ts.ReadFile(args[0]+".out"), args[0], ts.ReadFile(args[0]+".err"))
+		}
+	})
+}
+
+func scriptUp(ts *testscript.TestScript, neg bool, args []string) {
+	scriptUpStart(ts, neg, args)
+	j := jobs(ts)[args[0]]
+	eventually(ts, "up serves", func() error {
+		if strings.Contains(ts.ReadFile(args[0]+".err"), "until Ctrl-C") {
+			return nil
+		}
+		if !j.running() {
+			ts.Fatalf("up has ended:\n%s%s", ts.ReadFile(args[0]+".out"), ts.ReadFile(args[0]+".err"))
+		}
+		return errors.New(ts.ReadFile(args[0] + ".err"))
+	})
+}
+
+// eventually tries again until try succeeds.
+func eventually(ts *testscript.TestScript, what string, try func() error) {
+	var err error
+	for start := time.Now(); time.Since(start) < scriptPatience; time.Sleep(20 * time.Millisecond) {
+		if err = try(); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s: %v", what, err)
+}
+
+var scriptSignals = map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP,
+	"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}
+
+func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: signal JOB|PID SIGNAL")
+	}
+	pid, err := strconv.Atoi(args[0])
+	if j := jobs(ts)[args[0]]; j != nil {
+		pid, err = j.cmd.Process.Pid, nil
+	}
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, scriptSignals[args[1]]))
+}
+
+func scriptEnded(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: ended JOB CODE")
+	}
+	j := jobs(ts)[args[0]]
+	select {
+	case <-j.done:
+	case <-time.After(scriptPatience):
+		ts.Fatalf("%s has not ended:\n%s", args[0], ts.ReadFile(args[0]+".err"))
+	}
+	if got := strconv.Itoa(j.cmd.ProcessState.ExitCode()); got != args[1] {
+		ts.Fatalf("%s ended with %s, want %s:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".err"))
+	}
+}
+
+// statusDocument asks as `instar status NAME --json` does.
+func statusDocument(ts *testscript.TestScript, name string) (any, error) {
+	out, err := scriptInstar(ts, "status", name, "--json").Output()
+	if err != nil {
+		return nil, err
+	}
+	var doc any
+	dec := json.NewDecoder(bytes.NewReader(out))
+	dec.UseNumber()
+	return doc, dec.Decode(&doc)
+}
+
+func scriptPID(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: pid VAR NAME SERVICE")
+	}
+	eventually(ts, args[2]+" runs", func() error {
+		doc, err := statusDocument(ts, args[1])
+		if err != nil {
+			return err
+		}
+		for i := 0; ; i++ {
+			prefix := fmt.Sprintf("services.%d.", i)
+			name, ok := lookup(doc, prefix+"name")
+			if !ok {
+				return errors.New("there is no such service")
+			}
+			status, _ := lookup(doc, prefix+"status")
+			if name == args[2] && status == "running" {
+				pid, _ := lookup(doc, prefix+"pid")
+				ts.Setenv(args[0], textOf(pid))
+				return nil
+			}
+		}
+	})
+}
+
+func scriptSame(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || (args[0] == args[1]) == neg {
+		ts.Fatalf("same: %v is %v", args, !neg)
+	}
+}
+
+func scriptAlive(ts *testscript.TestScript, neg bool, args []string) {
+	for _, pid := range args {
+		if isAlive(pid) == neg {
+			ts.Fatalf("%s is alive: %v", pid, !neg)
+		}
+	}
+}
+
+// isAlive reports whether a process runs: a zombie does not.
+func isAlive(pid string) bool {
+	data, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(pid), "stat"))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}
+
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: await NAME PATH VALUE")
+	}
+	eventually(ts, strings.Join(args, " "), func() error {
+		doc, err := statusDocument(ts, args[0])
+		if err != nil {
+			return err
+		}
+		got, _ := lookup(doc, args[1])
+		if text := textOf(got); text != args[2] {
+			return fmt.Errorf("it is %s", text)
+		}
+		return nil
+	})
+}
+
+func scriptCount(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: count FILE TEXT N")
+	}
+	n := 0
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if strings.Contains(line, args[1]) {
+			n++
+		}
+	}
+	if strconv.Itoa(n) != args[2] {
+		ts.Fatalf("%d lines of %s contain %q, want %s:\n%s", n, args[0], args[1], args[2], ts.ReadFile(args[0]))
+	}
+}
