@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // signalled is why a context ended: somebody asked instar to stop.
@@ -36,6 +37,10 @@ func (s signalled) code() int {
 // that takes: a second signal then does not end them at once.
 var patient atomic.Bool
 
+// sameSignal is the time within which a second signal is part of the first:
+// timeout(1) sends one to the process and one to its group.
+const sameSignal = 300 * time.Millisecond
+
 // withSignals returns a context that the first SIGINT or SIGTERM ends, with a
 // [signalled] cause. A second one ends the process on the spot: what an apply
 // leaves then, the next one continues.
@@ -45,16 +50,20 @@ func withSignals(parent context.Context) (ctx context.Context, stop func()) {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
-		for first := true; ; first = false {
+		var first time.Time
+		for {
 			select {
 			case <-done:
 				return
 			case s := <-signals:
 				why := signalled{s}
-				if !first && !patient.Load() {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel(why)
+				case time.Since(first) > sameSignal && !patient.Load():
 					os.Exit(why.code())
 				}
-				cancel(why)
 			}
 		}
 	}()
