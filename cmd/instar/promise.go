@@ -45,7 +45,7 @@ func (a *app) promise(ctx context.Context, args []string) error {
 		}{report.FormatVersion, t.name, outcomes})
 	} else {
 		a.ui.promises(outcomes)
-		recap := report.Report{Instance: t.name, Duration: time.Since(start)}
+		recap := report.Report{Instance: t.name, Seconds: time.Since(start).Seconds()}
 		recap.Summary.OK, recap.Summary.Failed = len(outcomes)-failed, failed
 		a.ui.recap(&recap)
 	}

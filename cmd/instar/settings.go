@@ -94,7 +94,7 @@ func (a *app) rootSetting(t target, st *state.State) (string, error) {
 	}
 	if old != "" && len(full.Owned) > 0 {
 		return "", hinted(
-			"instar destroy "+t.name+" first, then apply with the new --root; what was made once stays in the old one",
+			"--name makes another instance there; instar destroy "+t.name+" --purge gives this one up, with its data",
 			"instance %q has its root at %s: it cannot move to %s", t.name, old, root)
 	}
 	return root, a.checkRoot(t, root)

@@ -233,6 +233,10 @@ func TestNobodyServes(t *testing.T) {
 
 func TestBadRequests(t *testing.T) {
 	c := serve(t, filepath.Join(t.TempDir(), "s"), newFake())
+	var unknown *UnknownError
+	if _, _, err := c.Act(context.Background(), "other", Action{Verb: "stop"}, nil); !errors.As(err, &unknown) {
+		t.Errorf("an action on an unknown instance: %v", err)
+	}
 	_, err := c.do(context.Background(), "POST", "web", "/stop", []byte(`{"verb":"start"}`))
 	if err == nil || !strings.Contains(err.Error(), `"start"`) {
 		t.Errorf("a verb against the path: %v", err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,6 +145,11 @@ func (h *handler) act(w http.ResponseWriter, req *http.Request) {
 		reply(w, http.StatusBadRequest, map[string]any{"error": report.Error{Message: err.Error()}})
 		return
 	}
+	name := req.PathValue("name")
+	if !slices.Contains(h.server.Instances(), name) {
+		fail(w, &UnknownError{name})
+		return
+	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	// A client that does not read, or is gone, does not hold up what it asked
 	// for: it loses events, and the outcome tells everything.
@@ -156,7 +162,7 @@ func (h *handler) act(w http.ResponseWriter, req *http.Request) {
 			flush(w)
 		}
 	})
-	rep, exit := h.server.Act(context.WithoutCancel(req.Context()), req.PathValue("name"), action, func(ev report.Event) {
+	rep, exit := h.server.Act(context.WithoutCancel(req.Context()), name, action, func(ev report.Event) {
 		select {
 		case events <- ev:
 		default:

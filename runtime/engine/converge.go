@@ -50,7 +50,7 @@ func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
 		s.Failed++
 		r.report.Error = report.ErrorOf(err, e.Mask.String)
 	}
-	r.report.Duration = e.now().Sub(start)
+	r.report.Seconds = e.now().Sub(start).Seconds()
 	e.emit(report.Event{Kind: "done", Report: r.report})
 	return r.report, err
 }

@@ -29,7 +29,7 @@ func (e *Engine) Destroy(ctx context.Context, purge bool) (*report.Report, error
 	}
 	r.report.Complete = err == nil
 	r.report.Summary.Changed, r.report.Summary.Removed = len(r.changed), len(r.removed)
-	r.report.Duration = e.now().Sub(start)
+	r.report.Seconds = e.now().Sub(start).Seconds()
 	e.emit(report.Event{Kind: "done", Report: r.report})
 	return r.report, err
 }

@@ -353,3 +353,25 @@ func TestWhatWasThereBeforeACommandStays(t *testing.T) {
 	expect(t, w.converge())
 	w.expectTree("made 0640 long ago")
 }
+
+// TestDiffHidesWhatNobodyRemembers: with the state lost, the old password in
+// the file that is replaced is unknown, and must not be shown all the same.
+func TestDiffHidesWhatNobodyRemembers(t *testing.T) {
+	w := newWorld(t)
+	w.put("conf", "user = root\npassword = old-secret-123\n")
+	w.profile = func(plan.View) *plan.Plan {
+		p := planOf(file("conf", "user = root\npassword = new-secret-456\n"))
+		p.Secrets = []string{"new-secret-456"}
+		return p
+	}
+	e := w.engine()
+	e.Diffs = true
+	rep, err := e.Converge(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff := rep.Changes[0].Diff
+	if strings.Contains(diff, "secret") || !strings.Contains(diff, " user = root") || !strings.Contains(diff, "-********") {
+		t.Errorf("diff:\n%s", diff)
+	}
+}

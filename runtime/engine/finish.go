@@ -9,6 +9,7 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 
+	"instar/runtime/apply"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 	"instar/runtime/secret"
@@ -146,15 +147,10 @@ func ServiceReport(st service.State, name string) report.Service {
 
 // published is what the profile publishes, as it may be shown.
 func (r *run) published(p *plan.Plan) map[string]any {
-	out := map[string]any{}
-	for k, v := range p.Published {
-		if r.Reveal {
-			out[k] = r.chosen.Walk(v)
-			continue
-		}
-		out[k] = r.Mask.Walk(v)
+	if r.Reveal {
+		return r.chosen.Object(p.Published)
 	}
-	return out
+	return r.Mask.Object(p.Published)
 }
 
 // maxDiff bounds the texts that are compared line by line, in bytes.
@@ -172,7 +168,28 @@ func (w *work) diff(e plan.Edit) string {
 	if len(e.Data) > maxDiff || !isText(old) || !isText(e.Data) {
 		return ""
 	}
+	if w.Mask.Contains(e.Data) && apply.Hash(old) != w.state.Owned[e.Path].Hash {
+		old = hideOthers(old, e.Data)
+	}
 	return udiff.Unified("a/"+e.Path, "b/"+e.Path, string(old), string(e.Data))
+}
+
+// hideOthers hides the lines of old that are not in now: where a secret is about
+// to be written, what nobody remembers having written may be an older one.
+func hideOthers(old, now []byte) []byte {
+	known := map[string]bool{}
+	for line := range bytes.Lines(now) {
+		known[string(line)] = true
+	}
+	var out []byte
+	for line := range bytes.Lines(old) {
+		if known[string(line)] {
+			out = append(out, line...)
+		} else {
+			out = append(out, secret.Mask+"\n"...)
+		}
+	}
+	return out
 }
 
 func isText(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }

@@ -114,7 +114,7 @@ func (n *Instance) services(ctx context.Context, op service.Op, action control.A
 			rep.Summary.Changed++
 		}
 	}
-	rep.Duration = time.Since(start)
+	rep.Seconds = time.Since(start).Seconds()
 	return n.done(ctx, rep, err)
 }
 

@@ -75,7 +75,7 @@ type Report struct {
 	Promises      []Promise      `json:"promises,omitempty"`
 	Runs          []Service      `json:"runs,omitempty"` // those that did not succeed in time
 	Error         *Error         `json:"error,omitempty"`
-	Duration      time.Duration  `json:"-"`
+	Seconds       float64        `json:"seconds"` // how long it took
 }
 
 // Recap is the line every command that touches an instance ends with:
@@ -83,7 +83,7 @@ type Report struct {
 func (r *Report) Recap() string {
 	s := r.Summary
 	return fmt.Sprintf("%s: %d ok, %d changed, %d removed, %d restarted, %d failed in %.2fs",
-		r.Instance, s.OK, s.Changed, s.Removed, s.Restarted, s.Failed, r.Duration.Seconds())
+		r.Instance, s.OK, s.Changed, s.Removed, s.Restarted, s.Failed, r.Seconds)
 }
 
 // Event is one thing that happened while an instance was processed.

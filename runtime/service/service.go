@@ -64,24 +64,26 @@ const (
 
 // State is what a manager knows about one service.
 type State struct {
-	Name         string
-	Run          bool
-	Status       Status
-	PID          int
-	Restarts     int
-	Since        time.Time // of Status
-	Digest       string    // what it was started with; "" when not known
-	ReloadDigest string
-	Definition   string // [Spec.Definition] in force; "" when not known
-	After        []string
-	ExitCode     int    // of the last attempt, -1 when a signal ended it
-	Message      string // "exit status 3", for people
+	Name         string    `json:"name"`
+	Run          bool      `json:"run,omitempty"`
+	Status       Status    `json:"status"`
+	PID          int       `json:"pid"`
+	Restarts     int       `json:"restarts"`
+	Since        time.Time `json:"since"`            // of Status
+	Digest       string    `json:"digest,omitempty"` // what it was started with; "" when not known
+	ReloadDigest string    `json:"reload_digest,omitempty"`
+	Definition   string    `json:"definition,omitempty"` // [Spec.Definition] in force; "" when not known
+	After        []string  `json:"after,omitempty"`
+	ExitCode     int       `json:"exit_code"`         // of the last attempt, -1 when a signal ended it
+	Message      string    `json:"message,omitempty"` // "exit status 3", for people
 
 	// Ended is set when the process ended by itself and is not started again:
 	// restart is "no", or it is "on-failure" and the process succeeded.
-	Ended bool
+	Ended bool `json:"ended,omitempty"`
 
-	Inputs, ReloadInputs map[string]string // as in Spec; nil when not known
+	// Inputs and ReloadInputs are as in Spec; nil when not known.
+	Inputs       map[string]string `json:"inputs,omitempty"`
+	ReloadInputs map[string]string `json:"reload_inputs,omitempty"`
 }
 
 // Op is what Apply shall do with one service.

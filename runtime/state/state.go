@@ -47,7 +47,7 @@ type State struct {
 	Pending   string         `json:"pending,omitempty"` // why the last evaluation stopped early
 	Secrets   []string       `json:"secrets,omitempty"` // texts to mask
 	LastBang  *Bang          `json:"last_bang,omitempty"`
-	// Profile is the digest of the inputs of the last complete evaluation.
+	// Promises are those of the last complete evaluation.
 	Promises []plan.Promise `json:"promises,omitempty"`
 }
 
