@@ -45,6 +45,9 @@ func (a *app) params(ctx context.Context, args []string) error {
 		if params[i].Secret && params[i].Default != nil {
 			params[i].Default = secret.Mask
 		}
+		if params[i].Secret {
+			params[i].Choices = nil // they are secrets, too
+		}
 	}
 	switch {
 	case a.opts.schema:

@@ -73,11 +73,11 @@ func restingStatus(folder state.Folder, st *state.State, mask func(any) any, rev
 			s.Services = append(s.Services, one)
 		}
 	}
-	for key, value := range st.Published {
-		if !reveal {
-			value = mask(value)
-		}
-		s.Published[key] = value
+	if st.Published != nil {
+		s.Published = st.Published
+	}
+	if !reveal {
+		s.Published, _ = mask(s.Published).(map[string]any) // the keys, too
 	}
 	if st.Pending != "" {
 		text, _ := mask(st.Pending).(string)

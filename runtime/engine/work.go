@@ -255,6 +255,7 @@ func (w *work) edit(e plan.Edit) error {
 
 // record tells of a change that was made.
 func (r *run) record(c report.Change) {
+	c.Path, c.Name = r.Mask.String(c.Path), r.Mask.String(c.Name)
 	c.Why, c.Diff = r.Mask.String(c.Why), r.Mask.String(c.Diff)
 	r.did++
 	r.report.Changes = append(r.report.Changes, c)

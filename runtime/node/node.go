@@ -275,10 +275,7 @@ func (n *Instance) done(ctx context.Context, rep *report.Report, err error) (*re
 		rep.Error = report.ErrorOf(err, n.mask)
 	}
 	shown := *rep
-	shown.Published = map[string]any{}
-	for key, value := range rep.Published {
-		shown.Published[key] = n.options.Mask.Walk(value)
-	}
+	shown.Published = n.options.Mask.Object(rep.Published)
 	if errors.Is(err, ErrPreempted) {
 		shown.Error = nil
 		shown.Summary.Failed--

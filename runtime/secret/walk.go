@@ -15,6 +15,15 @@ func (m *Masker) Walk(value any) any {
 	return m.walk(value)
 }
 
+// Object is Walk for an object, of which the keys are masked too; never nil.
+func (m *Masker) Object(object map[string]any) map[string]any {
+	masked, ok := m.Walk(object).(map[string]any)
+	if !ok || masked == nil {
+		return map[string]any{}
+	}
+	return masked
+}
+
 func (m *Masker) walk(value any) any {
 	switch v := value.(type) {
 	case nil, bool:
