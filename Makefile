@@ -51,6 +51,11 @@ run: build helloworld ## bring the helloworld instance up in the foreground, unt
 test: ## pass the tests; needs neither root nor a network
 	$(GO) test ./...
 
+# Boots a throw-away machine over this one's files, and installs what that takes.
+.PHONY: test-hosts
+test-hosts: ## pass the tests that need a real service manager; needs root
+	.ci/hosts/run
+
 .PHONY: bench
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

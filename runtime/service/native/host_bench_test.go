@@ -102,6 +102,7 @@ func newHost(t testing.TB) *host {
 
 func openHost(t testing.TB, instance string) *host {
 	t.Helper()
+	syscall.Umask(0o027) // as instar's is
 	if got := Detect(); got != "systemd" {
 		t.Fatalf("detected %s", got)
 	}
@@ -110,6 +111,7 @@ func openHost(t testing.TB, instance string) *host {
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	os.Chmod(h.dir, 0o755)
 	m, err := New("systemd", Options{StateDir: hostState})
 	if err != nil {
 		t.Fatal(err)
@@ -249,6 +251,12 @@ func (h *host) must(argv ...string) string {
 		h.Fatalf("%q: %v\n%s", argv, err, out)
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// command runs a command that may fail.
+func (h *host) command(argv ...string) (string, error) {
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	return string(out), err
 }
 
 func (h *host) unit(name string) string { return unitName(h.instance, name) }

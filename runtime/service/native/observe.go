@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -119,8 +118,7 @@ func (m *systemd) state(name string, f *found) service.State {
 		s.Run, s.After = f.file.Run, f.file.After
 	}
 	s.Status = f.status(s.Run)
-	s.PID, _ = strconv.Atoi(f.shown["MainPID"])
-	s.Restarts, _ = strconv.Atoi(f.shown["NRestarts"])
+	s.PID, s.Restarts = int(f.number("MainPID")), int(f.number("NRestarts"))
 	if t, err := time.Parse("Mon 2006-01-02 15:04:05 MST", f.shown["StateChangeTimestamp"]); err == nil {
 		s.Since = t
 	}
@@ -165,7 +163,7 @@ func (f *found) status(isRun bool) service.Status {
 		}
 		return service.Running
 	case "deactivating":
-		if !f.hasJob() && (isRun || f.file != nil && f.file.Restart != "no") {
+		if f.dying() && (isRun || f.file != nil && f.file.Restart != "no") {
 			return service.Restarting
 		}
 		return service.Stopped
@@ -177,6 +175,11 @@ func (f *found) status(isRun bool) service.Status {
 		}
 		return service.Stopped
 	}
+}
+
+// dying reports whether what is being ended ended by itself. See stopScript.
+func (f *found) dying() bool {
+	return !f.hasJob() || f.number("ActiveEnterTimestampMonotonic") < f.number("ExecMainStartTimestampMonotonic")
 }
 
 // asLeft reports whether the unit is in force as instar wrote it.
@@ -206,17 +209,13 @@ func (f *found) startsAnew() bool {
 // editedBeforeStart reports whether the file was last written before the
 // process was started.
 func (f *found) editedBeforeStart() bool {
-	started, err := strconv.ParseInt(f.shown["ExecMainStartTimestampMonotonic"], 10, 64)
-	if err != nil {
-		return true
-	}
-	ago := clockMonotonic() - time.Duration(started)*time.Microsecond
+	ago := clockMonotonic() - time.Duration(f.number("ExecMainStartTimestampMonotonic"))*time.Microsecond
 	return f.edit.Before(time.Now().Add(-ago))
 }
 
 // outcome returns how the last process ended, if there is none now.
 func (f *found) outcome() (code int, message string) {
-	status, _ := strconv.Atoi(f.shown["ExecMainStatus"])
+	status := int(f.number("ExecMainStatus"))
 	switch f.shown["ExecMainCode"] {
 	case "1":
 		code, message = status, exitText(status)

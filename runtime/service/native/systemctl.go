@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -106,7 +107,7 @@ type shown map[string]string
 // properties are those that are asked for.
 var properties = strings.Join([]string{
 	"Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NRestarts", "FragmentPath",
-	"NeedDaemonReload", "Job", "ExecMainCode", "ExecMainStatus", "StateChangeTimestamp", "ExecMainStartTimestampMonotonic",
+	"NeedDaemonReload", "Job", "ExecMainCode", "ExecMainStatus", "StateChangeTimestamp", "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic",
 }, ",")
 
 // show asks about units, by name or pattern; a pattern means those that are
@@ -131,6 +132,12 @@ func (m *systemd) show(ctx context.Context, units []string) (map[string]shown, e
 		}
 	}
 	return all, nil
+}
+
+// number returns a property that is one, else 0.
+func (s shown) number(property string) int64 {
+	n, _ := strconv.ParseInt(s[property], 10, 64)
+	return n
 }
 
 // hasJob reports whether something was asked for that has not happened yet.

@@ -41,7 +41,9 @@ type unit struct {
 // render returns the unit of spec, mark included.
 func (m *systemd) render(spec service.Spec) ([]byte, error) {
 	u := &unit{systemd: m, spec: spec}
-	u.check()
+	if u.check(); u.err != nil {
+		return nil, u.error()
+	}
 	u.section("Unit")
 	u.key("Description", fmt.Sprintf("instar %s: %s", spec.Instance, spec.Name))
 	u.after()
@@ -59,9 +61,13 @@ func (m *systemd) render(spec service.Spec) ([]byte, error) {
 	u.section("X-Instar")
 	u.key("Facts", m.facts(spec).line())
 	if u.err != nil {
-		return nil, fmt.Errorf("cannot make a unit for %q of %s: %w", spec.Name, spec.Instance, u.err)
+		return nil, u.error()
 	}
 	return seal(u.text.String()), nil
+}
+
+func (u *unit) error() error {
+	return fmt.Errorf("cannot make a unit for %q of %s: %w", u.spec.Name, u.spec.Instance, u.err)
 }
 
 func (u *unit) fail(format string, args ...any) {

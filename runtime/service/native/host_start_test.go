@@ -1,0 +1,287 @@
+//go:build linux
+
+package native
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"instar/runtime/plan"
+	"instar/runtime/service"
+	"pgregory.net/rapid"
+)
+
+// nasty draws texts of all that quoting has to survive.
+func nasty(t *rapid.T, label string, without string) string {
+	piece := rapid.OneOf(
+		rapid.SampledFrom([]string{`"`, `'`, `\`, `$`, `%`, "%n", "$HOME", "${HOME}", "$$", "%%", `\x41`, `\\`, " ", "  ", "\n", "\t", "\r", ";", " ; ", "#", "-", "+", "@", "!", "|", ":", "=", "~", "*",
+			"\x01", "\x1b", "\x7f", "\u0085", "\u00a0", "\u2028", "é", "日本", "🙂", "[Service]", "\nExecStart=/bin/false\n", "\\\n", "`id`", "$(id)", "{}"}),
+		rapid.StringN(1, 4, -1),
+	)
+	text := strings.Join(rapid.SliceOfN(piece, 0, 6).Draw(t, label), "")
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(without+"\x00", r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// TestHostRoundTrip: whatever the arguments, the variables, the folder and the
+// program's path, they arrive as they are.
+func TestHostRoundTrip(t *testing.T) {
+	h := newHost(t)
+	program := h.program()
+	count, batches := 0, 6
+	if testing.Short() {
+		batches = 1
+	}
+	rapid.Check(&limited{TB: t, most: batches}, func(rt *rapid.T) {
+		if count++; count > batches {
+			return
+		}
+		dir := filepath.Join(h.dir, fmt.Sprint("batch", count))
+		var specs []service.Spec
+		for i := range 25 {
+			name := fmt.Sprintf("r%d", i)
+			at := filepath.Join(dir, name)
+			cwd := filepath.Join(at, "d"+nasty(rt, "dir", "/"))
+			path := filepath.Join(at, "p"+nasty(rt, "program", "/"))
+			if err := os.MkdirAll(cwd, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(program, path); err != nil {
+				t.Fatal(err)
+			}
+			spec := h.spec(name, []string{path, dumpOnce, at + "/report"})
+			spec.Run, spec.Restart, spec.Dir = true, "on-failure", cwd
+			for range rapid.IntRange(0, 4).Draw(rt, "arguments") {
+				spec.Argv = append(spec.Argv, nasty(rt, "argument", ""))
+			}
+			if rapid.Bool().Draw(rt, "environment") {
+				spec.Env = append(spec.Env, "X="+nasty(rt, "value", ""))
+			}
+			spec.Digest = fmt.Sprint(count)
+			specs = append(specs, spec)
+		}
+		h.reconcile(specs...)
+		for _, spec := range specs {
+			h.until(spec.Name, service.Done)
+			got := h.dumped(filepath.Join(dir, spec.Name, "report"))
+			want := report{Args: append([]string{}, spec.Argv[3:]...), Env: spec.Env, Dir: spec.Dir}
+			got = report{Args: got.Args, Env: got.Env, Dir: got.Dir}
+			slices.Sort(got.Env)
+			slices.Sort(want.Env)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%q\n%s\n%s", spec.Argv, diff, h.read(h.systemd.unitPath(h.unit(spec.Name))))
+			}
+		}
+		h.settled(specs...)
+	})
+	t.Logf("%d units", min(count, batches)*25)
+}
+
+// limited lets a property be checked on few examples.
+type limited struct {
+	testing.TB
+	most int
+}
+
+func TestHostUserIsConfined(t *testing.T) {
+	h := newHost(t)
+	for _, dir := range []string{"/var/lib/instar-open", "/usr/lib/instar-open"} {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		os.Chmod(dir, 0o777)
+	}
+	root := filepath.Join(h.dir, "the root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.must("useradd", "--no-create-home", "--user-group", "instar-plain")
+	t.Cleanup(func() {
+		h.unload() // or the user is in use
+		h.must("userdel", "instar-plain")
+	})
+	var uid, gid int
+	fmt.Sscan(h.must("id", "-u", "instar-plain"), &uid)
+	fmt.Sscan(h.must("id", "-g", "instar-plain"), &gid)
+	os.Chmod(root, 0o750)
+	os.Chown(root, uid, gid)
+	id := plan.Identity{User: "instar-plain", UID: uid, GID: gid, Groups: []int{12, 20}, Home: root}
+	a := h.spec("a", []string{h.program(), dumpMode, root + "/report"})
+	a.Identity, a.Env, a.Dir = id, id.Environ(), root
+	a.Limits = plan.Limits{NoFile: 123, NProc: 77, Memory: 100 << 20, CPU: 1.5}
+	other := h.spec("own-variables", []string{h.program(), dumpMode, root + "/report2"})
+	other.Identity, other.Dir = id, root
+	other.Env = append(id.Environ(), "LD_PRELOAD=/nowhere.so", "A=b c")
+	asRoot := h.spec("root", []string{h.program(), dumpMode, root + "/report3"})
+	h.reconcile(a, other, asRoot)
+	got := h.dumped(root + "/report")
+	slices.Sort(got.Env)
+	slices.Sort(got.Groups)
+	want := report{Args: []string{}, Env: slices.Sorted(slices.Values(a.Env)), Dir: root, UID: uid, GID: gid, Groups: got.Groups, Umask: 0o027,
+		Unwritable: []string{"/var/lib/instar-open", "/usr/lib/instar-open"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !slices.Contains(got.Groups, 12) || !slices.Contains(got.Groups, 20) {
+		t.Errorf("groups %v", got.Groups)
+	}
+	got = h.dumped(root + "/report2")
+	if want := append(id.Environ(), "LD_PRELOAD=/nowhere.so", "A=b c"); !cmp.Equal(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got.Env))) {
+		t.Errorf("environment %q", got.Env)
+	}
+	if env := h.property("own-variables", "Environment"); env != "" {
+		t.Errorf("root's scripts get %s", env)
+	}
+	if got := h.dumped(root + "/report3"); got.UID != 0 || !got.Privileged || len(got.Unwritable) > 0 {
+		t.Errorf("root's: %+v", got)
+	}
+	for property, want := range map[string]string{"LimitNOFILE": "123", "LimitNPROC": "77", "MemoryMax": fmt.Sprint(100 << 20), "CPUQuotaPerSecUSec": "1.500000s",
+		"KillMode": "control-group", "UMask": "0027", "StartLimitIntervalUSec": "0"} {
+		if got := h.property("a", property); got != want {
+			t.Errorf("%s is %s, want %s", property, got, want)
+		}
+	}
+	h.settled(a, other, asRoot)
+}
+
+// TestHostNothingPrivateIsShown: what explains a restart tells of files that
+// only root may read.
+func TestHostNothingPrivateIsShown(t *testing.T) {
+	h := newHost(t)
+	a := h.sh("a", forever)
+	a.Inputs = map[string]string{"etc/my.cnf": "digest-of-a-secret"}
+	h.reconcile(a)
+	if got := h.state("a").Inputs["etc/my.cnf"]; got != "digest-of-a-secret" {
+		t.Errorf("inputs are not remembered: %q", got)
+	}
+	if shown := h.must("systemctl", "show", "--all", "--", h.unit("a")); strings.Contains(shown, "digest-of-a-secret") || !strings.Contains(shown, "sleep 100000") {
+		t.Error("systemctl shows it")
+	}
+	out, err := h.command("runuser", "-u", "nobody", "--", "cat", h.systemd.unitPath(h.unit("a")))
+	if err == nil || strings.Contains(out, "digest") {
+		t.Errorf("anybody can read it: %s", out)
+	}
+	for _, dir := range []string{h.systemd.recordDir(), exitsDir(hostState)} {
+		if out, err := h.command("runuser", "-u", "nobody", "--", "ls", dir); err == nil {
+			t.Errorf("anybody can list %s: %s", dir, out)
+		}
+	}
+	a.Inputs = map[string]string{"etc/my.cnf": "other"}
+	a.Digest = "two"
+	h.expect(h.reconcile(a), "restart a (etc/my.cnf changed)")
+}
+
+func TestHostRuns(t *testing.T) {
+	h := newHost(t)
+	r := h.run("r", `echo x >>tries; test $(wc -l <tries) -ge 3`)
+	after := h.sh("after", "echo after >>order; "+forever, "r")
+	later := h.run("later", "echo later >>order", "r")
+	last := h.sh("last", forever, "after")
+	beside := h.sh("beside", forever)
+	specs := []service.Spec{r, after, later, last, beside}
+	begin := time.Now()
+	h.reconcile(specs...)
+	if took := time.Since(begin); took > 8*time.Second {
+		t.Errorf("apply waited for the run: %v", took)
+	} else {
+		t.Logf("apply took %v", took)
+	}
+	h.pid("beside")
+	for _, name := range []string{"after", "later", "last"} {
+		if s := h.state(name); s.Status != service.Waiting && len(h.lines("tries")) < 3 {
+			t.Errorf("%s is %s", name, s.Status)
+		}
+	}
+	h.settled(specs...)
+	sawRestarting := false
+	h.within(20*time.Second, "success", func() bool {
+		s := h.state("r")
+		sawRestarting = sawRestarting || s.Status == service.Restarting
+		return s.Status == service.Done
+	})
+	if !sawRestarting {
+		t.Error("a failing run was never seen to be restarting")
+	}
+	h.until("last", service.Running)
+	h.until("later", service.Done)
+	if got := len(h.lines("order")); got != 2 {
+		t.Errorf("order %v", h.lines("order"))
+	}
+	if h.exists(h.marker("r")) {
+		t.Error("a run left a marker")
+	}
+	h.settled(specs...)
+	specs[0].Digest = "two"
+	h.expect(h.reconcile(specs...), "start r (definition changed)")
+	h.within(5*time.Second, "another try", func() bool { return len(h.lines("tries")) == 4 })
+	h.until("r", service.Done)
+	h.settled(specs...)
+}
+
+// TestHostHeldByAFailingService: what comes after a service that does not come
+// up waits for it, and can be stopped.
+func TestHostHeldByAFailingService(t *testing.T) {
+	h := newHost(t)
+	a, b, c := h.sh("a", "exit 1"), h.sh("b", forever, "a"), h.sh("c", forever, "b")
+	h.reconcile(a)
+	h.until("a", service.Restarting)
+	begin := time.Now()
+	h.reconcile(a, b, c)
+	if took := time.Since(begin); took > 8*time.Second {
+		t.Errorf("apply took %v", took)
+	}
+	begin = time.Now()
+	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "c"}, {Op: service.Stop, Name: "b"}, {Op: service.Stop, Name: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("stop took %v", took)
+	}
+	for name, s := range h.states() {
+		if s.Status != service.Stopped || s.Ended {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// TestHostInstancesAreApart: an instance whose name begins with another's is
+// neither seen nor stopped with it.
+func TestHostInstancesAreApart(t *testing.T) {
+	h := newHost(t)
+	longer := openHost(t, h.instance+"-app")
+	t.Cleanup(longer.unload)
+	h.reconcile(h.sh("a", forever), h.sh("app-a", forever))
+	longer.reconcile(longer.sh("a", forever))
+	pid := longer.pid("a")
+	if got := len(h.states()); got != 2 {
+		t.Errorf("%d services observed", got)
+	}
+	if got := len(longer.states()); got != 1 {
+		t.Errorf("%d services observed", got)
+	}
+	h.must("systemctl", "stop", sliceName(h.instance))
+	h.unload()
+	if longer.pid("a") != pid {
+		t.Error("the other instance was disturbed")
+	}
+	long := strings.Repeat("@", 50) + "x"
+	specs := []service.Spec{longer.sh("a"+long, forever), longer.sh("b"+long, forever)}
+	longer.reconcile(specs...)
+	longer.settled(specs...)
+	longer.pid("a" + long)
+	for _, s := range longer.states() {
+		if got := len(unitName(longer.instance, s.Name)); got > maxUnitName {
+			t.Errorf("a name of %d bytes", got)
+		}
+	}
+}
