@@ -205,9 +205,10 @@ func (r *rest) into(p *plan.Plan) {
 	p.Services, p.Runs, p.Promises, p.Values, p.Published = r.Services, r.Runs, r.Promises, r.Values, r.Published
 	p.Pending, p.Observed, p.Prints, p.Params, p.Inputs = r.Pending, r.Observed, r.Prints, r.Params, r.Inputs
 	for _, key := range r.New {
-		value := p.Values[key]
-		value.New = true
-		p.Values[key] = value
+		if value, ok := p.Values[key]; ok {
+			value.New = true
+			p.Values[key] = value
+		}
 	}
 	for _, text := range r.Secrets {
 		p.Secrets = append(p.Secrets, string(text))
