@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,6 +46,21 @@ func Wait(ctx context.Context, dir, name string) (*Record, error) {
 	}
 	defer lock.Unlock() // can only fail when it is not held
 	return settle(ctx, dir, name)
+}
+
+// Names returns the commands that dir has a lock of: those that were ever run.
+func Names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot list the records of commands: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".lock"); ok && CheckName(name) == nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // Running reports whether a supervisor runs the command now.

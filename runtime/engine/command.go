@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"instar/runtime/apply"
 	"instar/runtime/command"
@@ -21,6 +22,8 @@ type Commands interface {
 	// never attempted. It first waits for an attempt that still runs, left by a
 	// deployer that was killed.
 	Record(ctx context.Context, name string) (*command.Record, error)
+	// Names returns the commands that may have been attempted.
+	Names() ([]string, error)
 	// Run makes one attempt, which is recorded durably before Run returns. The
 	// engine fills in all of job but where records are and who supervises.
 	Run(ctx context.Context, job command.Job) (command.Record, error)
@@ -40,6 +43,9 @@ type Native struct {
 func (n Native) Record(ctx context.Context, name string) (*command.Record, error) {
 	return command.Wait(ctx, n.Dir, name)
 }
+
+// Names implements [Commands].
+func (n Native) Names() ([]string, error) { return command.Names(n.Dir) }
 
 // Run implements [Commands].
 func (n Native) Run(ctx context.Context, job command.Job) (command.Record, error) {
@@ -63,6 +69,9 @@ type Pretend struct{ Dir string }
 func (p Pretend) Record(_ context.Context, name string) (*command.Record, error) {
 	return command.Load(p.Dir, name)
 }
+
+// Names implements [Commands]. There is none to wait for.
+func (p Pretend) Names() ([]string, error) { return nil, nil }
 
 // Run implements [Commands].
 func (p Pretend) Run(_ context.Context, job command.Job) (command.Record, error) {
@@ -260,6 +269,74 @@ func (w *work) recoverAside(cmd *plan.Command, rec *command.Record) error {
 		}
 	}
 	return nil
+}
+
+// undeclared waits for the commands that a deployer which was killed left running
+// and that the plan has no more: what they make must be there before it is
+// compared. Then it ends what that deployer had set aside for them.
+func (w *work) undeclared(ctx context.Context) error {
+	names, err := w.Commands.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if w.declaresCommand(name) {
+			continue // its turn comes
+		}
+		rec, err := w.Commands.Record(ctx, name)
+		if err != nil {
+			return err
+		}
+		w.madeBy(name, rec)
+	}
+	creates := map[string]bool{}
+	for _, r := range w.plan.Resources {
+		if cmd, ok := r.(*plan.Command); ok {
+			for _, name := range cmd.Creates {
+				creates[cmd.Name+"\x00"+name] = true
+			}
+		}
+	}
+	for name, rec := range w.state.Owned {
+		if rec.By == "" || creates[rec.By+"\x00"+name] {
+			continue
+		}
+		if err := w.endAside(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// madeBy takes what a command's record says that it made for ours: the deployer
+// that ran it may not have come to saying so in the state.
+func (w *work) madeBy(name string, rec *command.Record) {
+	if rec == nil {
+		return
+	}
+	for made, what := range rec.Creates {
+		owned, ok := w.state.Owned[made]
+		hash, isFile := strings.CutPrefix(what, "sha256:")
+		if ok && isFile && owned.By == name && owned.Kind == plan.KindFile && owned.Hash != hash {
+			owned.Hash = hash
+			w.state.Owned[made] = owned
+		}
+	}
+}
+
+// endAside puts back what was set aside, or removes it where it was made anew.
+func (w *work) endAside(name string) error {
+	if _, left, err := plan.Lookup(w.view, asideName(name)); err != nil || !left {
+		return nil // a parent that is a link now is for the comparison to refuse
+	}
+	_, made, err := plan.Lookup(w.view, name)
+	if err == nil {
+		err = w.open()
+	}
+	if err == nil {
+		err = w.putBack([]string{name}, made)
+	}
+	return err
 }
 
 // dropNotes removes the notes of attempts that count no more: of commands that

@@ -117,6 +117,9 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	r.Observed = p.Observed
 	r.learn(p)
 	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}}
+	if err := w.undeclared(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.leftovers(); err != nil {
 		return nil, err
 	}

@@ -54,6 +54,9 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 	if err := r.unloadAll(ctx); err != nil {
 		return err
 	}
+	if err := w.undeclared(ctx); err != nil {
+		return err
+	}
 	if err := w.leftovers(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"instar/runtime/apply"
 	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/secret"
@@ -144,4 +145,28 @@ func TestLinkPlantedAboveWhatGoes(t *testing.T) {
 			t.Errorf("purge %v: %q, %v", purge, data, err)
 		}
 	}
+}
+
+// A command that a killed deployer had left running was not waited for once the
+// profile had it no more: what it made afterwards was nobody's. And what had been
+// set aside for it stayed beside.
+func TestCommandLeftRunningAndNoLongerDeclared(t *testing.T) {
+	w := newWorld(t)
+	made := &plan.Command{Name: "make", Changed: true, Exec: plan.Exec{Argv: []string{"/bin/make", "1"}, Dir: testRoot}, Creates: []string{"made"}}
+	w.commands.do = func(*plan.Command) error { w.put("made", "1"); return nil }
+	w.converge(made)
+	// The second run was begun, and its deployer killed.
+	if err := w.overlay.Rename("made", asideName("made")); err != nil {
+		t.Fatal(err)
+	}
+	w.commands.waited = func(name string) {
+		if name == "make" {
+			w.put("made", "2") // that is when it ends
+			w.commands.records["make"].Creates["made"] = "sha256:" + apply.Hash([]byte("2"))
+		}
+	}
+	w.converge(file("other", "x"))
+	w.expectTree("other 0640 x")
+	w.commands.waited = nil
+	expect(t, w.converge(file("other", "x")))
 }

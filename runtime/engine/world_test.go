@@ -141,12 +141,18 @@ type fakeCommands struct {
 	records map[string]*command.Record
 	ran     []string
 	do      func(cmd *plan.Command) error
-	after   func() // called when one has succeeded
+	waited  func(name string) // called where a real one would be waited for
+	after   func()            // called when one has succeeded
 }
 
 func (f *fakeCommands) Record(_ context.Context, name string) (*command.Record, error) {
+	if f.waited != nil {
+		f.waited(name)
+	}
 	return f.records[name], nil
 }
+
+func (f *fakeCommands) Names() ([]string, error) { return plan.SortedKeys(f.records), nil }
 
 func (f *fakeCommands) Run(ctx context.Context, job command.Job) (command.Record, error) {
 	rec := command.Record{Name: job.Command.Name, Digest: job.Digest, Status: command.Succeeded,
