@@ -47,7 +47,7 @@ func (c *call) copyHandle(m plan.Meta, from *Path) (starlark.Value, error) {
 	} else if from.rel == "" || m.Path == from.rel || within(m.Path, from.rel) || within(from.rel, m.Path) {
 		return nil, fmt.Errorf("source: %q and %q are within one another", from.abs, m.Path)
 	}
-	return c.declare(aCopy, &plan.Copy{Meta: m, From: from.abs, Source: label})
+	return c.declare(aCopy, &plan.Copy{Meta: m, From: from.abs, Source: label, Inside: from.base == c.root})
 }
 
 // within reports whether a path is below a folder.

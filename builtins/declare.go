@@ -52,6 +52,10 @@ func (s *Session) claim(rel string, d declaration) error {
 		old := s.declared[kid]
 		return fmt.Errorf("%q is declared as a %s, but %s declares %q below it at %s", rel, kind(d), old.what, kid, old.at)
 	}
+	if kid, ok := s.below[rel]; ok && d.kind == aCopy {
+		old := s.declared[kid]
+		return hinted("put the copy first", "%q is copied when %q, which is below it, stands there already: %s declares that at %s", rel, kid, old.what, old.at)
+	}
 	if at, ok := s.observed[rel]; ok && d.generates {
 		return observedTwice(rel, declaration{what: "observe", at: at}, d)
 	}
@@ -170,23 +174,13 @@ func (a *arrangement) folder(rel string, at plan.Pos) {
 	a.folder(path.Dir(rel), at)
 	dir := a.explicit[rel]
 	if dir == nil {
-		if a.copied(rel) {
+		if d, ok := a.s.declared[rel]; ok && d.kind == aCopy {
 			return
 		}
 		uid, gid := a.s.ownIDs()
 		dir = &plan.Dir{Meta: plan.Meta{Path: rel, Mode: 0o750, UID: uid, GID: gid, At: at}, Implicit: true}
 	}
 	a.all = append(a.all, dir)
-}
-
-// copied reports whether a folder comes with one that is copied.
-func (a *arrangement) copied(rel string) bool {
-	for ; rel != "."; rel = path.Dir(rel) {
-		if d, ok := a.s.declared[rel]; ok && d.kind == aCopy {
-			return true
-		}
-	}
-	return false
 }
 
 // parentsOfProduct makes the parents of what a command creates, but none

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"instar/runtime/plan"
@@ -20,6 +21,7 @@ type Step struct {
 type Declared struct {
 	Resource plan.PathResource
 	Implicit bool
+	by       plan.Resource // the copy that it is a part of, or Resource itself
 }
 
 // Comparison is a plan held against what stands in the root.
@@ -48,15 +50,15 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 	for i, r := range p.Resources {
 		_, isCommand := r.(*plan.Command)
 		commands = commands || isCommand
-		parts, err := c.parts(r, commands)
+		from, isCopy := r.(*plan.Copy)
+		parts, err := c.parts(r, commands || isCopy && from.Inside)
 		if err != nil {
 			return nil, err
 		}
-		expanded[i] = parts
-		for _, part := range parts {
-			dir, _ := part.(*plan.Dir)
-			c.Declared[part.Target().Path] = Declared{part, dir != nil && dir.Implicit}
+		if parts, err = c.declare(r, parts); err != nil {
+			return nil, err
 		}
+		expanded[i] = parts
 	}
 	c.created()
 	for i, r := range p.Resources {
@@ -85,13 +87,13 @@ func (c *Comparison) created() {
 	}
 }
 
-// parts returns the paths that r declares. A copy whose source a command may
-// still have to make has none yet.
-func (c *Comparison) parts(r plan.Resource, afterCommand bool) ([]plan.PathResource, error) {
+// parts returns the paths that r declares. A copy whose source may still have to
+// be made has none yet.
+func (c *Comparison) parts(r plan.Resource, early bool) ([]plan.PathResource, error) {
 	switch r := r.(type) {
 	case *plan.Copy:
 		parts, err := r.Expand(c.view)
-		if errors.Is(err, fs.ErrNotExist) && afterCommand {
+		if errors.Is(err, fs.ErrNotExist) && early {
 			return nil, nil
 		}
 		return parts, err
@@ -101,19 +103,40 @@ func (c *Comparison) parts(r plan.Resource, afterCommand bool) ([]plan.PathResou
 	return nil, nil
 }
 
-// Again compares one resource anew, after a command may have changed what it
-// was compared with.
+// Again compares one resource anew, after a command, or what stands before it in
+// the plan, may have changed what it was compared with.
 func (c *Comparison) Again(r plan.Resource) (Step, error) {
 	parts, err := c.parts(r, false)
 	if err != nil {
 		return Step{}, err
 	}
 	c.view.gone = map[string]bool{}
-	for _, part := range parts {
-		dir, _ := part.(*plan.Dir)
-		c.Declared[part.Target().Path] = Declared{part, dir != nil && dir.Implicit}
+	if parts, err = c.declare(r, parts); err != nil {
+		return Step{}, err
 	}
 	return c.step(r, parts)
+}
+
+// declare notes the paths that r declares, and returns the parts of r that are
+// its own: not a missing parent that a copied folder brings. That a copy brings
+// something else that is declared, only its source can tell.
+func (c *Comparison) declare(r plan.Resource, parts []plan.PathResource) ([]plan.PathResource, error) {
+	own := parts[:0:0]
+	for _, part := range parts {
+		m := part.Target()
+		dir, isDir := part.(*plan.Dir)
+		implicit := isDir && dir.Implicit
+		if old, ok := c.Declared[m.Path]; ok && old.by != r && !(isDir && old.Implicit) {
+			if implicit {
+				continue
+			}
+			return nil, &plan.PathError{Path: m.Path, At: m.At, Err: fmt.Errorf(
+				"is declared twice, once as part of a copied folder: at %s and at %s", old.Resource.Target().At, m.At)}
+		}
+		c.Declared[m.Path] = Declared{part, implicit, r}
+		own = append(own, part)
+	}
+	return own, nil
 }
 
 func (c *Comparison) step(r plan.Resource, parts []plan.PathResource) (Step, error) {

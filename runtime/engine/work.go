@@ -200,7 +200,7 @@ func (w *work) perform(ctx context.Context) error {
 			}
 			continue
 		}
-		if w.dirty {
+		if from, ok := step.Resource.(*plan.Copy); w.dirty || ok && from.Inside {
 			again, err := w.cmp.Again(step.Resource)
 			if err != nil {
 				return err

@@ -56,6 +56,7 @@ type Copy struct {
 	Meta
 	From   string // absolute path of the source
 	Source string // "copy of release share/x"; for `why`
+	Inside bool   // the source is in the instance: it may change while the plan is applied
 }
 
 // KeepMode as the mode of a Copy means: as in the source.
