@@ -33,64 +33,54 @@ func nasty(t *rapid.T, label string, without string) string {
 	}, text)
 }
 
+// nastyRun draws a run whose program, folder, arguments and variables are hard
+// to quote, all of it below dir.
+func nastyRun(h *host, dir string) *rapid.Generator[service.Spec] {
+	return rapid.Custom(func(t *rapid.T) service.Spec {
+		spec := h.run(filepath.Base(dir), "")
+		spec.Dir = filepath.Join(dir, "d"+nasty(t, "folder", "/"))
+		spec.Argv = []string{filepath.Join(dir, "p"+nasty(t, "program", "/")), dumpOnce, dir + "/report"}
+		for range rapid.IntRange(0, 4).Draw(t, "arguments") {
+			spec.Argv = append(spec.Argv, nasty(t, "argument", ""))
+		}
+		if rapid.Bool().Draw(t, "environment") {
+			spec.Env = append(spec.Env, "X="+nasty(t, "value", ""))
+		}
+		return spec
+	})
+}
+
 // TestHostRoundTrip: whatever the arguments, the variables, the folder and the
 // program's path, they arrive as they are.
 func TestHostRoundTrip(t *testing.T) {
 	h := newHost(t)
-	program := h.program()
-	count, batches := 0, 6
-	if testing.Short() {
-		batches = 1
+	const many = 150
+	seed := int(time.Now().UnixNano() % 1e9)
+	t.Logf("%d units, seed %d", many, seed)
+	var specs []service.Spec
+	for i := range many {
+		spec := nastyRun(h, filepath.Join(h.dir, fmt.Sprint("r", i))).Example(seed + i)
+		if err := os.MkdirAll(spec.Dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(h.program(), spec.Argv[0]); err != nil {
+			t.Fatal(err)
+		}
+		specs = append(specs, spec)
 	}
-	rapid.Check(&limited{TB: t, most: batches}, func(rt *rapid.T) {
-		if count++; count > batches {
-			return
+	h.reconcile(specs...)
+	for i, spec := range specs {
+		h.until(spec.Name, service.Done)
+		got := h.dumped(filepath.Join(h.dir, spec.Name, "report"))
+		want := report{Args: append([]string{}, spec.Argv[3:]...), Env: spec.Env, Dir: spec.Dir}
+		got = report{Args: got.Args, Env: got.Env, Dir: got.Dir}
+		slices.Sort(got.Env)
+		slices.Sort(want.Env)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("seed %d: %q\n%s\n%s", seed+i, spec.Argv, diff, h.read(h.systemd.unitPath(h.unit(spec.Name))))
 		}
-		dir := filepath.Join(h.dir, fmt.Sprint("batch", count))
-		var specs []service.Spec
-		for i := range 25 {
-			name := fmt.Sprintf("r%d", i)
-			at := filepath.Join(dir, name)
-			cwd := filepath.Join(at, "d"+nasty(rt, "dir", "/"))
-			path := filepath.Join(at, "p"+nasty(rt, "program", "/"))
-			if err := os.MkdirAll(cwd, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(program, path); err != nil {
-				t.Fatal(err)
-			}
-			spec := h.spec(name, []string{path, dumpOnce, at + "/report"})
-			spec.Run, spec.Restart, spec.Dir = true, "on-failure", cwd
-			for range rapid.IntRange(0, 4).Draw(rt, "arguments") {
-				spec.Argv = append(spec.Argv, nasty(rt, "argument", ""))
-			}
-			if rapid.Bool().Draw(rt, "environment") {
-				spec.Env = append(spec.Env, "X="+nasty(rt, "value", ""))
-			}
-			spec.Digest = fmt.Sprint(count)
-			specs = append(specs, spec)
-		}
-		h.reconcile(specs...)
-		for _, spec := range specs {
-			h.until(spec.Name, service.Done)
-			got := h.dumped(filepath.Join(dir, spec.Name, "report"))
-			want := report{Args: append([]string{}, spec.Argv[3:]...), Env: spec.Env, Dir: spec.Dir}
-			got = report{Args: got.Args, Env: got.Env, Dir: got.Dir}
-			slices.Sort(got.Env)
-			slices.Sort(want.Env)
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%q\n%s\n%s", spec.Argv, diff, h.read(h.systemd.unitPath(h.unit(spec.Name))))
-			}
-		}
-		h.settled(specs...)
-	})
-	t.Logf("%d units", min(count, batches)*25)
-}
-
-// limited lets a property be checked on few examples.
-type limited struct {
-	testing.TB
-	most int
+	}
+	h.settled(specs...)
 }
 
 func TestHostUserIsConfined(t *testing.T) {

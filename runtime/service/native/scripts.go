@@ -75,5 +75,7 @@ printf '{"instance":"%s","service":"%s","code":"%s","status":"%s"}\n' "$i" "$s" 
 fi`
 
 // becomeScript executes a program where systemd alone could not: $1 folder,
-// then the command. Nothing of the shell's own enters its environment.
-const becomeScript = `cd "$1" && shift && unset PWD OLDPWD SHLVL _ && exec "$@"`
+// then the command. Nothing of the shell's own enters its environment, but for
+// what bash insists on where env would take the program for a variable.
+const becomeScript = `cd "$1" && shift && unset PWD OLDPWD SHLVL _ || exit 200
+case $1 in *=*) exec "$@" ;; *) exec /usr/bin/env -u SHLVL "$@" ;; esac`

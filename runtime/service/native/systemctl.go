@@ -16,14 +16,12 @@ const maxArgs = 1 << 20
 
 // A head keeps the first part of what is written to it, and takes all.
 type head struct {
-	bytes.Buffer
+	text []byte
 	most int
 }
 
 func (h *head) Write(p []byte) (int, error) {
-	if room := h.most - h.Len(); room > 0 {
-		h.Buffer.Write(p[:min(len(p), room)])
-	}
+	h.text = append(h.text, p[:min(len(p), h.most-len(h.text))]...)
 	return len(p), nil
 }
 
@@ -45,7 +43,7 @@ func (m *systemd) ctl(ctx context.Context, verb []string, units ...string) (stri
 		if ctx.Err() != nil {
 			return stdout.String(), ctx.Err()
 		}
-		if text := strings.TrimSpace(stderr.String()); text != "" {
+		if text := strings.TrimSpace(string(stderr.text)); text != "" {
 			return stdout.String(), fmt.Errorf("systemctl %s: %s", verb[0], text)
 		}
 		return stdout.String(), fmt.Errorf("systemctl %s: %w", verb[0], err)

@@ -93,7 +93,7 @@ func TestUnitVerifies(t *testing.T) {
 	m.systemctl = "/bin/true"
 	root := t.TempDir()
 	run := sample()
-	run.Run, run.Name = true, "once"
+	run.Run, run.Name, run.After = true, "once", nil
 	user := sample()
 	user.Name, user.Env = "own", append(user.Env, "A=b")
 	back := sample()
@@ -204,15 +204,12 @@ func TestCommandRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		line := values(data, "ExecStart")[0]
-		program, rest, _ := strings.Cut(line, `" `)
-		words, err := parseWords(program+`"`, false)
+		program, rest, _ := strings.Cut(line[1:], `"`) // it has no quote in it
+		words, err := parseWords(`"`+program+`"`, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		arguments, err := parseWords(rest, true)
-		if rest == "" {
-			words, err = parseWords(line, false)
-		}
 		if err != nil {
 			t.Fatal(err)
 		}
