@@ -81,52 +81,14 @@ func (n *Instance) one(ctx context.Context, op service.Op, action control.Action
 
 // services applies op to the service that action names, or to all.
 func (n *Instance) services(ctx context.Context, op service.Op, action control.Action, sink report.Sink) (*report.Report, error) {
-	start := time.Now()
 	n.mu.Lock()
-	total := len(n.specs)
-	var changes []service.Change
-	for _, spec := range n.specs {
-		if action.Service == "" && !spec.Run || spec.Name == action.Service {
-			changes = append(changes, service.Change{Op: op, Name: spec.Name, Run: spec.Run, Spec: spec, Why: "asked for", At: spec.At})
-		}
-	}
+	specs := slices.Clone(n.specs)
 	n.mu.Unlock()
-	have, err := n.options.Manager.Observe(ctx, n.options.Name)
-	if err == nil {
-		changes = slices.DeleteFunc(changes, func(c service.Change) bool { return already(c, have[c.Name]) })
-		err = n.options.Manager.Apply(ctx, n.options.Name, changes)
-	}
-	rep := &report.Report{FormatVersion: report.FormatVersion, Instance: n.options.Name, Complete: true,
-		Changes: []report.Change{}, Published: map[string]any{}}
-	rep.Summary.OK = total - len(changes)
-	if err != nil {
-		rep.Error, rep.Summary.Failed, rep.Complete = report.ErrorOf(err, n.mask), 1, false
-		changes = nil
-	}
-	emit := n.tee(sink)
-	for _, c := range changes {
-		change := report.Change{Op: string(c.Op), Name: c.Name, Why: c.Why, At: c.At.String()}
-		rep.Changes = append(rep.Changes, change)
-		emit(report.Event{Time: time.Now(), Kind: "change", Change: &change})
-		if op == service.Restart {
-			rep.Summary.Restarted++
-		} else {
-			rep.Summary.Changed++
-		}
-	}
-	rep.Seconds = time.Since(start).Seconds()
+	rep, err := engine.Operate(ctx, engine.Operation{
+		Instance: n.options.Name, Manager: n.options.Manager, Specs: specs,
+		Op: op, Name: action.Service, Mask: n.mask, Sink: n.tee(sink),
+	})
 	return n.done(ctx, rep, err)
-}
-
-// already reports whether a service is what c would make of it.
-func already(c service.Change, now service.State) bool {
-	switch c.Op {
-	case service.Start:
-		return now.Status == service.Running || now.Status == service.Waiting || now.Status == service.Done
-	case service.Stop:
-		return now.Status == "" || now.Status == service.Stopped && !now.Ended
-	}
-	return false
 }
 
 // UnknownServiceError says that an instance has no service of that name.
