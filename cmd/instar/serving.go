@@ -52,8 +52,12 @@ func (a *app) through(ctx context.Context, folder state.Folder, action control.A
 }
 
 // mergeSettings returns what is remembered now, with the changes that were made
-// to base.
+// to base. Who found no settings, since the first apply was still at work, has
+// chosen no folders: defaults do not replace what is there.
 func mergeSettings(now, base, changed state.Settings) state.Settings {
+	if base.Root == "" && now.Root != "" {
+		base.Root, base.Release = changed.Root, changed.Release
+	}
 	return state.Settings{
 		Profile: merge(now.Profile, base.Profile, changed.Profile),
 		Root:    merge(now.Root, base.Root, changed.Root),
