@@ -34,7 +34,7 @@ func (a *app) apply(ctx context.Context, args []string) error {
 	if served {
 		return err
 	}
-	manager, err := pickManager(in.settings)
+	manager, err := in.manager()
 	if err != nil {
 		return err
 	}

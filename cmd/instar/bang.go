@@ -33,8 +33,11 @@ func (a *app) bang(ctx context.Context, args []string) error {
 	if err := in.recordBang(a.ui.mask.String(reason)); err != nil {
 		return err
 	}
-	manager, err := pickManager(in.settings)
+	manager, err := in.managerOrNone()
 	if err != nil {
+		return err
+	}
+	if manager == nil {
 		a.ui.hint("nothing supervises the services of \"" + t.name + "\": the alert is remembered; `instar up " + t.name + "` runs them")
 	}
 	return a.converge(ctx, in, manager, "")

@@ -33,12 +33,16 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	if err := in.endLeftovers(ctx); err != nil {
 		return err
 	}
+	manager, err := in.managerOrNone()
+	if err != nil {
+		return err
+	}
 	unlock, err := in.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	e, done := in.real(nil, a.ui.follow(false))
+	e, done := in.real(manager, a.ui.follow(false))
 	defer done()
 	r, err := e.Destroy(ctx, a.opts.purge)
 	if err == nil && !a.opts.purge {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"instar/builtins"
+	"instar/runtime/service/native"
 )
 
 // facts are what profiles are told about this machine.
@@ -16,7 +17,7 @@ func facts(manager string) (builtins.Node, error) {
 		return builtins.Node{}, fmt.Errorf("cannot find out the name of this machine: %w", err)
 	}
 	if manager == "" {
-		manager = runningManager()
+		manager = native.Detect()
 	}
 	n := builtins.Node{
 		Name: name, OS: runtime.GOOS, Arch: runtime.GOARCH,
@@ -45,25 +46,4 @@ func addresses() (v4, v6 string) {
 		}
 	}
 	return v4, v6
-}
-
-// runningManager names the service manager that runs this machine, or "none".
-func runningManager() string {
-	isFolder := func(path string) bool {
-		info, err := os.Lstat(path)
-		return err == nil && info.IsDir()
-	}
-	switch {
-	case runtime.GOOS == "windows":
-		return "windows"
-	case runtime.GOOS == "darwin":
-		return "launchd"
-	case isFolder("/run/systemd/system"): // sd_booted(3)
-		return "systemd"
-	case isFolder("/run/openrc"):
-		return "openrc"
-	case runtime.GOOS == "linux" && firstProcess() == "init" && isFolder("/etc/init.d"):
-		return "sysv"
-	}
-	return "none"
 }

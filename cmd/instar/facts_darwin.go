@@ -10,6 +10,3 @@ func memory() int64 {
 	}
 	return int64(n)
 }
-
-// firstProcess is of interest on Linux only.
-func firstProcess() string { return "" }

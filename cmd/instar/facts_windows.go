@@ -22,6 +22,3 @@ func memory() int64 {
 	}
 	return int64(s.total)
 }
-
-// firstProcess is of interest on Linux only.
-func firstProcess() string { return "" }

@@ -41,6 +41,12 @@ func (a *app) logs(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings, mask: a.ui.mask}
+	if manager, err := in.managerOrNone(); err != nil {
+		return err
+	} else if manager != nil && !a.ui.json && (only == "" || hasService(st, only)) {
+		return a.journal(ctx, in, st, only)
+	}
 	if len(sources) == 0 && only != "" && !hasService(st, only) {
 		return noLog(t.folder, st, only)
 	}

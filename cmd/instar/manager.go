@@ -1,23 +1,28 @@
 package main
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 
 	"instar/runtime/service"
-	"instar/runtime/state"
+	"instar/runtime/service/native"
 )
 
 // managers are the values of --manager. Those built into this version come
 // first.
 var managers = []string{"none", "systemd", "openrc", "sysv", "launchd", "windows"}
 
+// builtManagers is how many of managers are built into this version.
+const builtManagers = 2
+
 // checkManager refuses a --manager that cannot be meant.
 func checkManager(name string) error {
-	switch {
-	case name == "" || name == "none":
+	switch at := slices.Index(managers, name); {
+	case name == "" || at >= 0 && at < builtManagers:
 		return nil
-	case slices.Contains(managers, name):
+	case at >= 0:
 		return hinted("use `instar up`, which supervises services itself, or --manager none",
 			"service manager %q is not built into this version", name)
 	}
@@ -28,22 +33,50 @@ func checkManager(name string) error {
 	return usagef(hint, "unknown service manager %q", name)
 }
 
-// pickManager returns the manager of an instance's services; nil, with none
-// asked for, leaves them alone.
-func pickManager(s state.Settings) (service.Manager, error) {
-	if err := checkManager(s.Manager); err != nil {
+// errNoManager says that nothing on this machine would run the services.
+var errNoManager = errors.New("no service manager of this machine can be used")
+
+// manager returns what runs the instance's services when no `up` does; nil, with
+// none asked for, leaves them alone. Where nothing can run them the error is
+// [errNoManager].
+func (in *instance) manager() (service.Manager, error) {
+	name := in.settings.Manager
+	if err := checkManager(name); err != nil {
 		return nil, err
 	}
-	if s.Manager == "none" {
+	running := native.Detect()
+	switch {
+	case name == "none":
 		return nil, nil
+	case name == "" && running != "systemd":
+		return nil, hinted("`instar up` supervises the services itself, in the foreground; --manager none converges files and commands only",
+			"%w: %s", errNoManager, whyNoManager(running))
+	case name != "" && name != running:
+		return nil, hinted("`instar up` supervises the services itself, in the foreground; --manager none converges files and commands only",
+			"%w: %s does not run it (%s)", errNoManager, name, whyNoManager(running))
 	}
-	return nil, hinted("`instar up` supervises the services itself, in the foreground; --manager none converges files and commands only",
-		"no service manager of this machine can be used: %s", whyNoManager())
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return native.New(running, native.Options{StateDir: string(in.home), Binary: self, User: !isRoot()})
 }
 
+// managerOrNone is manager where it does not matter that there is none.
+func (in *instance) managerOrNone() (service.Manager, error) {
+	m, err := in.manager()
+	if errors.Is(err, errNoManager) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// isRoot reports whether instar runs with root's rights.
+func isRoot() bool { return os.Geteuid() == 0 }
+
 // whyNoManager says what stands in the way of a native manager.
-func whyNoManager() string {
-	if running := runningManager(); running != "none" {
+func whyNoManager(running string) string {
+	if running != "none" {
 		return running + " runs it, and is not built into this version"
 	}
 	return "none runs it"

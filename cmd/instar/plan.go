@@ -29,9 +29,18 @@ func (a *app) plan(ctx context.Context, args []string) error {
 		return err
 	}
 	defer release()
+	unsupported := supervise.Unsupported
+	if manager == nil {
+		if manager, err = in.managerOrNone(); err != nil {
+			return err
+		}
+		if manager != nil {
+			unsupported = nil
+		}
+	}
 	e, done := in.paper(manager, a.ui.follow(true))
 	defer done()
-	e.Unsupported = supervise.Unsupported
+	e.Unsupported = unsupported
 	if in.settings.Manager == "none" && manager == nil {
 		e.Manager = nil
 	}

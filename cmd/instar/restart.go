@@ -24,5 +24,16 @@ func (a *app) restart(ctx context.Context, args []string) error {
 	if served, err := a.through(ctx, t.folder, action); served {
 		return err
 	}
-	return unsupervised(t.name, "cannot restart anything")
+	in, err := a.instance(t, st, st.Settings, true)
+	if err != nil {
+		return err
+	}
+	manager, err := in.managerOrNone()
+	if err != nil {
+		return err
+	}
+	if manager == nil {
+		return unsupervised(t.name, "cannot restart anything")
+	}
+	return a.operate(ctx, in, manager, operations["restart"], action.Service)
 }

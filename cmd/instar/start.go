@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"instar/runtime/control"
+	"instar/runtime/service"
 	"instar/runtime/state"
 )
 
@@ -23,22 +24,29 @@ func (a *app) request(ctx context.Context, args []string, verb, requested string
 	if err != nil {
 		return err
 	}
-	service := ""
+	one := ""
 	if len(args) > 1 {
-		if service = args[1]; !hasService(st, service) {
-			return noService(st, service)
+		if one = args[1]; !hasService(st, one) {
+			return noService(st, one)
 		}
 	}
-	action := control.Action{Verb: verb, Service: service}
+	action := control.Action{Verb: verb, Service: one}
 	if served, err := a.through(ctx, t.folder, action); served {
 		return err
-	}
-	if service != "" {
-		return unsupervised(t.name, "cannot "+verb+" service \""+service+"\" alone")
 	}
 	in, err := a.instance(t, st, st.Settings, true)
 	if err != nil {
 		return err
+	}
+	manager, err := in.managerOrNone()
+	if err != nil {
+		return err
+	}
+	if one != "" {
+		if manager == nil {
+			return unsupervised(t.name, "cannot "+verb+" service \""+one+"\" alone")
+		}
+		return a.operate(ctx, in, manager, operations[verb], one)
 	}
 	if requested == state.Stopped {
 		if err := in.endLeftovers(ctx); err != nil {
@@ -48,9 +56,14 @@ func (a *app) request(ctx context.Context, args []string, verb, requested string
 	if err := in.request(requested); err != nil {
 		return err
 	}
-	a.ui.hint("nothing supervises the services of \"" + t.name + "\": that it is to be " + requested + " is remembered; `instar up " + t.name + "` runs them")
-	return a.converge(ctx, in, nil, requested)
+	if manager == nil {
+		a.ui.hint("nothing supervises the services of \"" + t.name + "\": that it is to be " + requested + " is remembered; `instar up " + t.name + "` runs them")
+	}
+	return a.converge(ctx, in, manager, requested)
 }
+
+// operations are what commands do with services.
+var operations = map[string]service.Op{"start": service.Start, "stop": service.Stop, "restart": service.Restart}
 
 // request remembers the requested state at once, so that it holds even when the
 // profile is broken.

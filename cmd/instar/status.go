@@ -46,7 +46,16 @@ func (a *app) statusOf(ctx context.Context, t target, st *state.State) (*report.
 		defer client.Close()
 		return client.Status(ctx, t.name, a.opts.reveal)
 	}
-	return restingStatus(t.folder, st, a.ui.mask.Walk, a.opts.reveal)
+	s, err := restingStatus(t.folder, st, a.ui.mask.Walk, a.opts.reveal)
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings}
+	manager, err := in.managerOrNone()
+	if err != nil || manager == nil {
+		return s, err
+	}
+	return s, supervised(ctx, s, manager)
 }
 
 // restingStatus is the status of an instance whose services nothing supervises.

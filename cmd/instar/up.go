@@ -40,6 +40,9 @@ func (a *app) up(ctx context.Context, args []string) error {
 	if err := checkManager(a.opts.manager); err != nil {
 		return err
 	}
+	if err := in.notElsewhere(ctx); err != nil {
+		return err
+	}
 	release, err := in.serveAlone()
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ func sliceName(instance string) string {
 	return "instar-" + escapeInstance.Replace(instance) + ".slice"
 }
 
+// UnitName returns the name of the unit of a service or run under systemd.
+func UnitName(instance, name string) string { return unitName(instance, name) }
+
 // unitName returns the name of the unit of a service. A name that would be too
 // long ends in a hash, behind a character that no service's name can hold.
 func unitName(instance, name string) string {
