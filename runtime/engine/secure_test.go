@@ -170,3 +170,31 @@ func TestCommandLeftRunningAndNoLongerDeclared(t *testing.T) {
 	w.commands.waited = nil
 	expect(t, w.converge(file("other", "x")))
 }
+
+// A folder was made with mode 0700 and root's, and given away afterwards: killed in
+// between, an implicit or an `_once` one stayed like that for ever, and the
+// instance's user could not enter it.
+func TestKilledWhileFoldersAreMade(t *testing.T) {
+	implicit := func(name string) *plan.Dir { d := dir(name); d.Implicit = true; return d }
+	parts := []any{implicit("a"), implicit("a/b"), file("a/b/c", "1"), once(dir("data")), dir("e")}
+	fresh := newWorld(t)
+	fresh.converge(parts...)
+	for k := 0; ; k++ {
+		w, left := newWorld(t), k
+		fault := faulty{w.overlay, &left}
+		w.disk, w.saver = fault, faultyStore{w.store, fault}
+		w.profile = func(plan.View) *plan.Plan { return planOf(parts...) }
+		_, err := w.apply()
+		w.disk, w.saver = w.overlay, w.store
+		if err == nil {
+			break
+		}
+		w.converge(parts...)
+		w.expectTree(fresh.tree()...)
+		w.converge()
+		w.expectTree("data/ 0750")
+		if k > 200 {
+			t.Fatal("the apply never came to its end")
+		}
+	}
+}

@@ -93,15 +93,23 @@ func chownLink(at afero.Fs, name string, uid, gid int) error {
 
 // MakeDir makes a folder with exactly this mode (the 12 permission bits, whatever
 // the umask) and owner (-1: whoever runs). Its parent must exist and path must not.
-// Until it has its owner nobody else can enter it. On an error it is removed again.
+// It appears at path whole, as WriteFile has files do. On an error nothing is left.
 func MakeDir(fsys afero.Fs, path string, mode uint32, uid, gid int) error {
-	return beside("mkdir", fsys, path, func(at afero.Fs, _, final string) error {
-		if err := at.Mkdir(final, 0o700); err != nil {
+	path = strings.TrimRight(path, "/")
+	return beside("mkdir", fsys, path, func(at afero.Fs, tmp, final string) error {
+		if _, err := Lstat(at, final); err == nil {
+			return pathError("mkdir", path, syscall.EEXIST)
+		}
+		err := retry(at, tmp, func() error { return at.Mkdir(tmp, 0o700) })
+		if err != nil {
 			return err
 		}
-		err := settle(at, final, mode, uid, gid)
+		err = settle(at, tmp, mode, uid, gid)
+		if err == nil {
+			err = at.Rename(tmp, final)
+		}
 		if err != nil {
-			at.Remove(final)
+			at.Remove(tmp)
 		}
 		return err
 	})
