@@ -255,3 +255,108 @@ func scriptCount(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%d lines of %s contain %q, want %s:\n%s", n, args[0], args[1], args[2], ts.ReadFile(args[0]))
 	}
 }
+
+// TestUpHandsNoDescriptorsDown: services, runs and commands get the standard
+// descriptors and no others, whatever `up` was started with.
+func TestUpHandsNoDescriptorsDown(t *testing.T) {
+	u := newUp(t, `
+list = "ls -l /proc/self/fd >%s.fds; "
+command_once("command", ["/bin/sh", "-c", list % "command"])
+run("run", ["/bin/sh", "-c", list % "run"])
+service("service", ["/bin/sh", "-c", list % "service" + "exec sleep 1000"])
+service("limited", ["/bin/sh", "-c", list % "limited" + "exec sleep 1000"], limits = {"nofile": 100})
+promise("check", check.command(["/bin/sh", "-c", list % "check" + "test -s limited.fds"]))
+`)
+	var inherited []*os.File
+	for range 3 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		inherited = append(inherited, f)
+	}
+	u.cmd.ExtraFiles = inherited
+	u.start()
+	for _, name := range []string{"command", "run", "service", "limited", "check"} {
+		data, err := os.ReadFile(filepath.Join(u.root, name+".fds"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			_, link, ok := strings.Cut(line, ":")
+			fields := strings.Fields(link)
+			if !ok || len(fields) != 4 {
+				continue
+			}
+			// 3 is the folder that ls reads.
+			if fd, _ := strconv.Atoi(fields[1]); fd > 2 && !strings.HasPrefix(fields[3], "/proc/") {
+				t.Errorf("%s has descriptor %s", name, strings.TrimSpace(link))
+			}
+		}
+	}
+}
+
+// upTest is an `up` of a Go test.
+type upTest struct {
+	testing.TB
+	cmd        *exec.Cmd
+	dir, root  string
+	started    time.Time
+	errs, outs string // files of its output
+}
+
+// newUp prepares the `up` of a profile.
+func newUp(t testing.TB, profile string) *upTest {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	u := &upTest{TB: t, dir: dir, root: filepath.Join(dir, "root"), errs: filepath.Join(dir, "err"), outs: filepath.Join(dir, "out")}
+	program := filepath.Join(dir, "instar")
+	if err := os.Symlink(self, program); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "web.star"), []byte(profile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	u.cmd = exec.Command(program, "up", filepath.Join(dir, "web.star"), "--root", u.root, "--state-dir", filepath.Join(dir, "state"))
+	return u
+}
+
+// start starts it and waits until it serves; it is stopped at the end.
+func (u *upTest) start() {
+	u.Helper()
+	out, err := os.Create(u.outs)
+	if err != nil {
+		u.Fatal(err)
+	}
+	defer out.Close()
+	errs, err := os.Create(u.errs)
+	if err != nil {
+		u.Fatal(err)
+	}
+	defer errs.Close()
+	u.cmd.Stdout, u.cmd.Stderr = out, errs
+	if err := u.cmd.Start(); err != nil {
+		u.Fatal(err)
+	}
+	u.Cleanup(func() {
+		_ = u.cmd.Process.Signal(syscall.SIGTERM)
+		_ = u.cmd.Wait() // its code is 143
+	})
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(u.errs)
+		if err != nil {
+			u.Fatal(err)
+		}
+		if strings.Contains(string(text), "until Ctrl-C") {
+			return
+		}
+		if time.Since(start) > scriptPatience {
+			u.Fatalf("up does not serve: %s", text)
+		}
+	}
+}

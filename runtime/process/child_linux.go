@@ -23,6 +23,7 @@ type child struct {
 // startChild forks and executes, in a new session.
 func startChild(spec Spec, env []string, files [3]*os.File) (child, error) {
 	resetSignals()
+	closeInherited()
 	argv, cred, err := spec.launch()
 	if err != nil {
 		return child{}, err
