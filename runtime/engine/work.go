@@ -176,7 +176,7 @@ func (w *work) leftovers() error {
 		if err := w.open(); err != nil {
 			return err
 		}
-		if err := w.disk.Remove(tmp); err != nil {
+		if err := w.disk.RemoveAll(tmp); err != nil {
 			return explain(fmt.Errorf("cannot remove what an interrupted apply left: %w", err), w.Settings.Root)
 		}
 	}
