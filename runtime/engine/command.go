@@ -360,6 +360,9 @@ func (w *work) dropNotes(ctx context.Context) error {
 				continue
 			}
 		}
+		if info, err := w.view.Lstat(file); err != nil || info.Kind != plan.KindFile {
+			continue // whoever put that there may keep it
+		}
 		if err := w.open(); err != nil {
 			return err
 		}

@@ -198,3 +198,16 @@ func TestKilledWhileFoldersAreMade(t *testing.T) {
 		}
 	}
 }
+
+// A folder called like the note of an attempt, put there by the instance's user,
+// made every apply and every destruction fail.
+func TestPlantedNoteIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.put(".instar-attempt-x/in", "1")
+	w.put(".instar-attempt-y", "1")
+	w.converge(file("a", "1"))
+	w.expectTree(".instar-attempt-x/ 0755", ".instar-attempt-x/in 0640 1", "a 0640 1")
+	if _, err := w.engine().Destroy(context.Background(), true); err != nil {
+		t.Error(err)
+	}
+}
