@@ -57,7 +57,7 @@ func (p *process) crashed(pos interp.Position, how, stderr string) error {
 // words.
 func outOfMemory(stderr string) bool {
 	for _, words := range []string{
-		"out of memory", "cannot allocate memory", "cannot map pages", "failed to create new OS thread", "errno=12", "SIGSEGV: segmentation violation\nPC=",
+		"out of memory", "cannot allocate memory", "cannot map pages", "failed to create new OS thread", "pthread_create failed", "errno=12", "SIGSEGV: segmentation violation\nPC=",
 	} {
 		if strings.Contains(stderr, words) {
 			return true
