@@ -130,7 +130,7 @@ func (c *Comparison) declare(r plan.Resource, parts []plan.PathResource) ([]plan
 			if implicit {
 				continue
 			}
-			return nil, &plan.PathError{Path: m.Path, At: m.At, Err: fmt.Errorf(
+			return nil, &plan.PathError{Path: m.Path, Where: m.At, Err: fmt.Errorf(
 				"is declared twice, once as part of a copied folder: at %s and at %s", old.Resource.Target().At, m.At)}
 		}
 		c.Declared[m.Path] = Declared{part, implicit, r}

@@ -23,6 +23,9 @@ func (e *EditError) Error() string {
 }
 func (e *EditError) Unwrap() error { return e.Err }
 
+// At returns the place of the declaration that asked for the edit.
+func (e *EditError) At() string { return e.Edit.At.String() }
+
 // Do performs one edit of a path on disk, atomically: it is done whole or not
 // at all. Sources of copies are read through v.
 func Do(disk afero.Fs, v plan.View, e plan.Edit) error {

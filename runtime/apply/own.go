@@ -176,14 +176,14 @@ func (c *Comparison) settleCreated(claims, settled map[string]state.Owned, gener
 	for name, cmd := range c.Created {
 		info, ok, err := plan.Lookup(c.view.View, name)
 		if err != nil {
-			return &plan.PathError{Path: name, At: cmd.At, Err: err}
+			return &plan.PathError{Path: name, Where: cmd.At, Err: err}
 		}
 		if !ok || info.Kind != plan.KindFile && info.Kind != plan.KindLink {
 			continue
 		}
 		hash, err := hashOf(c.view.View, name, info.Kind)
 		if err != nil {
-			return &plan.PathError{Path: name, At: cmd.At, Err: err}
+			return &plan.PathError{Path: name, Where: cmd.At, Err: err}
 		}
 		old, had := claims[name]
 		rec := state.Owned{Kind: info.Kind, Hash: hash, Mode: info.Mode, UID: info.UID, GID: info.GID,

@@ -11,25 +11,31 @@ import (
 // ConflictError says that something stands at a declared path which instar
 // will not replace.
 type ConflictError struct {
-	Path string
-	Want Kind
-	Got  string // "a folder that is not empty", "a FIFO"
-	At   Pos
+	Path  string
+	Want  Kind
+	Got   string // "a folder that is not empty", "a FIFO"
+	Where Pos
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%s: cannot make %q a %s: %s stands there", e.At, e.Path, e.Want, e.Got)
+	return fmt.Sprintf("%s: cannot make %q a %s: %s stands there", e.Where, e.Path, e.Want, e.Got)
 }
+
+// At returns the declaration's place.
+func (e *ConflictError) At() string { return e.Where.String() }
 
 // PathError is a failure to look at what stands at a declared path.
 type PathError struct {
-	Path string
-	At   Pos
-	Err  error
+	Path  string
+	Where Pos
+	Err   error
 }
 
-func (e *PathError) Error() string { return fmt.Sprintf("%s: %q: %v", e.At, e.Path, e.Err) }
+func (e *PathError) Error() string { return fmt.Sprintf("%s: %q: %v", e.Where, e.Path, e.Err) }
 func (e *PathError) Unwrap() error { return e.Err }
+
+// At returns the declaration's place.
+func (e *PathError) At() string { return e.Where.String() }
 
 // Lookup is Lstat with a missing path as a value: ok is false then.
 func Lookup(view View, name string) (info Info, ok bool, err error) {
@@ -49,7 +55,7 @@ func (m Meta) lookup(view View) (Info, bool, error) {
 }
 
 func (m Meta) conflict(want Kind, got string) error {
-	return &ConflictError{Path: m.Path, Want: want, Got: got, At: m.At}
+	return &ConflictError{Path: m.Path, Want: want, Got: got, Where: m.At}
 }
 
 // edit returns an edit at the resource's own path.
