@@ -71,12 +71,20 @@ func (s *Session) user(v starlark.Value) (User, error) {
 	if user, ok := s.users[string(name)]; ok {
 		return user, nil
 	}
+	s.accounts()
 	user, err := s.host.User(string(name))
 	if err != nil {
 		return User{}, fmt.Errorf("no user %q: %w", string(name), err)
 	}
 	s.users[string(name)] = user
 	return user, nil
+}
+
+// accounts notes that the plan depends on what the machine's names mean.
+func (s *Session) accounts() {
+	for _, file := range []string{"/etc/passwd", "/etc/group"} {
+		s.input(plan.Input{Path: file, What: "content"})
+	}
 }
 
 // maxID is the highest number of a user or group; the one above it means none.
@@ -103,6 +111,7 @@ func (s *Session) group(v starlark.Value) (int, error) {
 	} else if string(name) == own.Group {
 		gid = own.GID
 	} else {
+		s.accounts()
 		var err error
 		if gid, err = s.host.Group(string(name)); err != nil {
 			return 0, fmt.Errorf("no group %q: %w", string(name), err)

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"instar/builtins"
 	"instar/runtime/engine"
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/state"
 	"instar/starlark/eval"
@@ -88,12 +88,12 @@ func evaluationKey(home state.Home, name string, s state.Settings, w who) (strin
 	if err != nil {
 		return "", err
 	}
+	sig, _ := fsys.Stat(info)
 	key, err := json.Marshal(struct {
 		Inputs  builtins.Inputs
 		Version string
-		Size    int64
-		Built   time.Time
-	}{in, version, info.Size(), info.ModTime()})
+		Self    fsys.Sig // size and time alone may be those of another build
+	}{in, version, sig})
 	return string(key), err
 }
 

@@ -33,18 +33,23 @@ type View struct {
 	root    string
 	disk    afero.Fs
 	outside map[string]string
+	sources map[string]string
 }
 
 // NewView returns a view of the instance whose root, an absolute folder, is held
 // by disk: a Root or an Overlay.
 func NewView(root string, disk afero.Fs) *View {
-	return &View{root: root, disk: disk, outside: map[string]string{}}
+	return &View{root: root, disk: disk, outside: map[string]string{}, sources: map[string]string{}}
 }
 
 // Outside returns the absolute paths outside the root that were looked at: for a
 // file that was read its hash, for a folder that was listed that of its names
 // ([HashNames]), "" for what was only looked at from outside.
 func (v *View) Outside() map[string]string { return v.outside }
+
+// Sources returns, in the same form and relative to the root, the paths in it that
+// were named absolutely: what is copied from there, and what links lead to.
+func (v *View) Sources() map[string]string { return v.sources }
 
 // HashNames is the hash of what a folder holds, by name.
 func HashNames(sorted []string) string { return Hash([]byte(strings.Join(sorted, "\x00"))) }
@@ -69,7 +74,11 @@ func (v *View) inside(name string) (string, bool) {
 		return name, true
 	}
 	if rest, ok := strings.CutPrefix(name, v.root); ok && (rest == "" || rest[0] == filepath.Separator) {
-		return strings.TrimPrefix(filepath.ToSlash(rest), "/"), true
+		rel := strings.TrimPrefix(filepath.ToSlash(rest), "/")
+		if _, seen := v.sources[rel]; !seen && rel != "" {
+			v.sources[rel] = ""
+		}
+		return rel, true
 	}
 	v.saw(name, "")
 	return name, false
@@ -116,7 +125,11 @@ func (v *View) ReadFile(name string) ([]byte, error) {
 		}
 		return data, err
 	}
-	return fsys.ReadRegular(v.disk, rel, maxFile)
+	data, err := fsys.ReadRegular(v.disk, rel, maxFile)
+	if _, source := v.sources[rel]; source && err == nil {
+		v.sources[rel] = Hash(data)
+	}
+	return data, err
 }
 
 // Readlink implements [plan.View].
@@ -153,6 +166,9 @@ func (v *View) ReadDir(name string) ([]string, error) {
 	defer dir.Close()
 	names, err = dir.Readdirnames(-1)
 	sort.Strings(names)
+	if _, source := v.sources[rel]; source && err == nil {
+		v.sources[rel] = HashNames(names)
+	}
 	return names, err
 }
 

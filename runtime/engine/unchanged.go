@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -59,7 +60,9 @@ func (r *run) cacheKey() (string, error) {
 		return "", err
 	}
 	settings, err := json.Marshal(r.Settings)
-	return apply.Digest(settings, map[string]string{"key": key}), err
+	// The paths of what was read are those that links led to.
+	profile, _ := filepath.EvalSymlinks(r.Settings.Profile) // one that is gone differs from all others
+	return apply.Digest(settings, map[string]string{"key": key, "profile": profile}), err
 }
 
 func outsideMatches(entries []state.Entry) bool {
@@ -253,6 +256,10 @@ func (g *gathering) inside() []state.Entry {
 			}
 		}
 	}
+	sources := g.view.Sources()
+	for name := range sources {
+		how[name] = state.Exact
+	}
 	names := plan.SortedKeys(how)
 	entries := make([]state.Entry, 0, len(names))
 	err := fsys.LstatEach(g.disk, names, func(i int, fi fs.FileInfo, err error) error {
@@ -266,6 +273,9 @@ func (g *gathering) inside() []state.Entry {
 			e.Sig, _ = fsys.Stat(fi)
 			if e.How == state.Exact && g.recent(e.Sig) {
 				g.verify[e.Path] = g.state.Owned[e.Path].Hash
+				if hash := sources[e.Path]; hash != "" {
+					g.verify[e.Path] = hash
+				}
 			}
 		}
 		entries = append(entries, e)
