@@ -56,6 +56,11 @@ func param(c *call) (starlark.Value, error) {
 	c.params.declared[a.name] = len(c.plan.Params)
 	c.plan.Params = append(c.plan.Params, p.Param)
 	value := c.value(p)
+	for _, choice := range p.choices {
+		if text, _ := asText(choice); p.Secret && len([]rune(text)) >= minSecret {
+			c.addSecret(text)
+		}
+	}
 	if text, ok := value.(starlark.String); ok && p.Secret && text != "" {
 		c.addSecret(string(text))
 	}
@@ -241,6 +246,9 @@ func (p *paramRule) judge(v starlark.Value) error {
 	}
 	show = shorten(show)
 	if len(p.choices) > 0 && !p.isChoice(v) {
+		if p.Secret {
+			return fmt.Errorf("it is none of the %d values allowed", len(p.choices))
+		}
 		var all []string
 		for _, choice := range p.choices {
 			all = append(all, choice.String())
