@@ -86,7 +86,7 @@ func (b *batch) define1(c service.Change) error {
 		return fmt.Errorf("cannot %s %q of %s: its definition is that of %q of %s", c.Op, c.Name, b.instance, c.Spec.Name, c.Spec.Instance)
 	}
 	unit := unitName(b.instance, c.Name)
-	if _, err := readUnit(b.unitPath(unit)); err != nil {
+	if _, err := b.readUnit(b.unitPath(unit)); err != nil {
 		return fmt.Errorf("cannot %s %q: %w", c.Op, c.Name, err)
 	}
 	var err error
@@ -211,7 +211,7 @@ func (b *batch) define(ctx context.Context) error {
 func (b *batch) remove() (removed int, err error) {
 	var ours, paths []string
 	for _, unit := range b.unitNames(b.unload) {
-		file, err := readUnit(b.unitPath(unit))
+		file, err := b.readUnit(b.unitPath(unit))
 		if _, foreign := err.(*ForeignError); foreign {
 			continue
 		}
@@ -221,6 +221,11 @@ func (b *batch) remove() (removed int, err error) {
 		ours = append(ours, unit)
 		if file != nil {
 			paths = append(paths, b.unitPath(unit))
+		}
+	}
+	for _, name := range b.unload {
+		if err := removeMarkers(b.stateDir, b.instance, name); err != nil {
+			return 0, err
 		}
 	}
 	if removed, err = b.disable(ours); err != nil {
@@ -283,9 +288,9 @@ func (b *batch) await(ctx context.Context) error {
 		}
 		for unit, name := range waiting {
 			s := all[unit]
-			if !s.hasJob() {
+			if !s.hasJob() || b.triesAgain(name, s) {
 				delete(waiting, unit)
-				failed = append(failed, startError(name, s))
+				failed = append(failed, b.startError(name, s))
 			} else if s["SubState"] == "start-pre" && time.Since(begin) > patience && len(b.changes[name].Spec.After) > 0 {
 				held[name] = true
 			}
@@ -316,20 +321,37 @@ func (b *batch) leaveHeld(waiting map[string]string, held map[string]bool) {
 	}
 }
 
+// triesAgain reports whether systemd is holding back another attempt, which is
+// not what it was asked for. Being asked for a restart resets the count.
+func (b *batch) triesAgain(name string, s shown) bool {
+	if rec, err := readRecord(b.record(b.instance, name)); err != nil || !rec.ended {
+		return false
+	}
+	before := int64(0)
+	if f := b.units[name]; f != nil {
+		before = f.number("NRestarts")
+	}
+	n := s.number("NRestarts")
+	return n > 0 && n != before
+}
+
 // startError tells why a program never came to life. What did and ended is no
 // error of its start.
-func startError(name string, s shown) error {
-	code, message := (&found{shown: s}).outcome()
-	switch {
-	case s["LoadState"] != "loaded":
+func (b *batch) startError(name string, s shown) error {
+	if s["LoadState"] != "loaded" {
 		return fmt.Errorf("cannot start %q: systemd says its unit is %s", name, s["LoadState"])
-	case systemdStatus[code] != "" && s["Result"] == "exit-code":
-		return fmt.Errorf("cannot start %q: %s", name, message)
-	case s["Result"] == "resources":
-		return fmt.Errorf("cannot start %q: systemd lacks resources for it, or a file it needs", name)
-	default:
-		return nil
 	}
+	rec, err := readRecord(b.record(b.instance, name))
+	if err != nil {
+		return err
+	}
+	if code, message := ending(rec.code, rec.status); rec.ended && systemdStatus[code] != "" {
+		return fmt.Errorf("cannot start %q: %s", name, message)
+	}
+	if s["Result"] == "resources" {
+		return fmt.Errorf("cannot start %q: systemd lacks resources for it, or a file it needs", name)
+	}
+	return nil
 }
 
 // runs returns the runs of the instance.

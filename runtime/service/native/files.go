@@ -133,7 +133,7 @@ func (m *systemd) disable(units []string) (removed int, err error) {
 			return removed, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
-			return removed, &ForeignError{link}
+			return removed, &ForeignError{Path: link}
 		}
 		if err := os.Remove(link); err != nil {
 			return removed, err

@@ -43,8 +43,8 @@ func TestHostBatch(t *testing.T) {
 
 // TestHostZReboot leaves what TestRebooted looks for.
 func TestHostZReboot(t *testing.T) {
-	h := newHost(t)
-	h = openHost(t, "reboot") // not unloaded at the end
+	newHost(t)
+	h := openHost(t, "reboot") // not unloaded at the end
 	h.reconcile(rebooting(h)...)
 	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "stopped"}}); err != nil {
 		t.Fatal(err)

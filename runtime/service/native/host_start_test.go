@@ -69,8 +69,15 @@ func TestHostRoundTrip(t *testing.T) {
 		specs = append(specs, spec)
 	}
 	h.reconcile(specs...)
+	h.within(time.Minute, "all done", func() bool {
+		for _, s := range h.states() {
+			if s.Status != service.Done {
+				return false
+			}
+		}
+		return true
+	})
 	for i, spec := range specs {
-		h.until(spec.Name, service.Done)
 		got := h.dumped(filepath.Join(h.dir, spec.Name, "report"))
 		want := report{Args: append([]string{}, spec.Argv[3:]...), Env: spec.Env, Dir: spec.Dir}
 		got = report{Args: got.Args, Env: got.Env, Dir: got.Dir}
@@ -273,5 +280,22 @@ func TestHostInstancesAreApart(t *testing.T) {
 		if got := len(unitName(longer.instance, s.Name)); got > maxUnitName {
 			t.Errorf("a name of %d bytes", got)
 		}
+	}
+}
+
+func TestHostLogs(t *testing.T) {
+	h := newHost(t)
+	token := fmt.Sprint("said ", time.Now().UnixNano())
+	h.reconcile(h.sh("a", "echo one "+token+"; "+forever), h.sh("b", "echo two "+token+" >&2; "+forever))
+	logs := func(names ...string) string {
+		argv, err := LogCommand(h.Manager, h.instance, names, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.must(argv...)
+	}
+	h.within(5*time.Second, "both lines", func() bool { return strings.Count(logs(), token) == 2 })
+	if got := logs("b"); strings.Count(got, token) != 1 || !strings.Contains(got, "b[") || !strings.Contains(got, ": two "+token) {
+		t.Errorf("b's: %s", got)
 	}
 }

@@ -33,6 +33,7 @@ func hashOf(text string) string {
 // facts is what a unit says about the Spec it was rendered from.
 type facts struct {
 	Format       string            `json:"format"` // what else the unit depends on
+	StateDir     string            `json:"state_dir"`
 	Name         string            `json:"name"`
 	Run          bool              `json:"run,omitempty"`
 	Restart      string            `json:"restart"`
@@ -49,7 +50,7 @@ const maxInputs = 256 << 10
 
 func (m *systemd) facts(s service.Spec) facts {
 	f := facts{
-		Format: m.format(), Name: s.Name, Run: s.Run, Restart: s.Restart, After: s.After,
+		Format: m.format(), StateDir: m.stateDir, Name: s.Name, Run: s.Run, Restart: s.Restart, After: s.After,
 		Digest: s.Digest, ReloadDigest: s.ReloadDigest, Definition: s.Definition(),
 	}
 	size := 0
@@ -65,7 +66,7 @@ func (m *systemd) facts(s service.Spec) facts {
 }
 
 // format says what a unit depends on beside its Spec.
-func (m *systemd) format() string { return fmt.Sprint(unitFormat, " ", m.systemctl, " ", m.stateDir) }
+func (m *systemd) format() string { return fmt.Sprint(unitFormat, " ", m.systemctl) }
 
 // line returns the facts as one line of ASCII: systemd reads past it.
 func (f facts) line() string {
@@ -88,15 +89,25 @@ func (f facts) line() string {
 }
 
 // A ForeignError is a unit that stands where one of ours should, and that
-// instar did not make.
-type ForeignError struct{ Path string }
+// another instar made, or none.
+type ForeignError struct {
+	Path string
+	// StateDir is that of the instar that made it, else "".
+	StateDir string
+}
 
 func (e *ForeignError) Error() string {
+	if e.StateDir != "" {
+		return fmt.Sprintf("%s belongs to the instar whose state is in %s", e.Path, e.StateDir)
+	}
 	return fmt.Sprintf("%s is not instar's", e.Path)
 }
 
 // Hint says what the operator can do.
 func (e *ForeignError) Hint() string {
+	if e.StateDir != "" {
+		return "give the instance another name, or use that state folder: --state-dir " + e.StateDir
+	}
 	return "move it away, or give the service another name"
 }
 
@@ -110,7 +121,7 @@ type installed struct {
 
 // readUnit returns the unit at path: nil when there is none, and a
 // [*ForeignError] when it isn't ours. What a crash left of one is ours.
-func readUnit(path string) (*installed, error) {
+func (m *systemd) readUnit(path string) (*installed, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -119,13 +130,17 @@ func readUnit(path string) (*installed, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &ForeignError{path}
+		return nil, &ForeignError{Path: path}
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return parseUnit(path, data)
+	in, err := parseUnit(path, data)
+	if err == nil && in.StateDir != "" && in.StateDir != m.stateDir {
+		return nil, &ForeignError{Path: path, StateDir: in.StateDir}
+	}
+	return in, err
 }
 
 func parseUnit(path string, data []byte) (*installed, error) {
@@ -135,7 +150,7 @@ func parseUnit(path string, data []byte) (*installed, error) {
 	}
 	rest, ok := strings.CutPrefix(string(data), mark)
 	if !ok {
-		return nil, &ForeignError{path}
+		return nil, &ForeignError{Path: path}
 	}
 	line, text, _ := strings.Cut(rest, "\n")
 	in.intact = line == hashMark+hashOf(text)

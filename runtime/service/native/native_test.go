@@ -53,3 +53,37 @@ func TestNewSaysWhatItCannot(t *testing.T) {
 		t.Errorf("a relative state folder: %v", err)
 	}
 }
+
+func TestUnsupported(t *testing.T) {
+	spec := sample()
+	if got := missingControllers("cpuset cpu io memory pids\n", spec); len(got) > 0 {
+		t.Errorf("all are there: %q", got)
+	}
+	if got := missingControllers("pids\n", spec); len(got) != 2 || !strings.Contains(got[0], "memory=1073741824") || !strings.Contains(got[1], "cpu=0.5") {
+		t.Errorf("%q", got)
+	}
+	spec.Limits.CPU, spec.Limits.Memory = 0, 0
+	if got := missingControllers("", spec); len(got) > 0 {
+		t.Errorf("no limits: %q", got)
+	}
+}
+
+func TestHint(t *testing.T) {
+	old := lingerDir
+	defer func() { lingerDir = old }()
+	lingerDir = t.TempDir()
+	m := paper(t)
+	if got := Hint(m); got != "" {
+		t.Errorf("the system's: %q", got)
+	}
+	m.user, m.userName = true, "joe"
+	if got := Hint(m); !strings.Contains(got, "when joe logs out: loginctl enable-linger joe keeps") {
+		t.Errorf("%q", got)
+	}
+	if err := os.WriteFile(filepath.Join(lingerDir, "joe"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := Hint(m); got != "" {
+		t.Errorf("joe lingers: %q", got)
+	}
+}

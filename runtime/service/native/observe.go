@@ -95,7 +95,7 @@ func (m *systemd) files(instance string) (map[string]*found, error) {
 		if !strings.HasPrefix(unit, unitPrefix(instance)) || filepath.Ext(unit) != ".service" {
 			continue
 		}
-		file, err := readUnit(m.unitPath(unit))
+		file, err := m.readUnit(m.unitPath(unit))
 		if _, foreign := err.(*ForeignError); foreign || err == nil && file == nil {
 			continue
 		}

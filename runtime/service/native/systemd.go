@@ -1,13 +1,17 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"instar/runtime/service"
 )
@@ -19,7 +23,8 @@ type systemd struct {
 	stateDir   string
 	user       bool
 	uid        int
-	home       string // of the user
+	userName   string // what follows is of the user
+	home       string
 	runtimeDir string // XDG_RUNTIME_DIR
 	unitDir    string
 	systemctl  string // absolute
@@ -40,9 +45,11 @@ func newSystemd(options Options) (*systemd, error) {
 	if !m.user {
 		return m, nil
 	}
-	if m.home, err = os.UserHomeDir(); err != nil {
+	me, err := user.Current()
+	if err != nil {
 		return nil, fmt.Errorf("cannot use the user's systemd: %w", err)
 	}
+	m.userName, m.home = me.Username, cmp.Or(os.Getenv("HOME"), me.HomeDir)
 	config := os.Getenv("XDG_CONFIG_HOME")
 	if !filepath.IsAbs(config) {
 		config = filepath.Join(m.home, ".config")
@@ -53,7 +60,7 @@ func newSystemd(options Options) (*systemd, error) {
 		m.runtimeDir = "/run/user/" + strconv.Itoa(m.uid)
 	}
 	if _, err := os.Lstat(filepath.Join(m.runtimeDir, "systemd/private")); err != nil {
-		return nil, &NoUserManagerError{User: os.Getenv("USER"), Dir: m.runtimeDir}
+		return nil, &NoUserManagerError{User: m.userName, Dir: m.runtimeDir}
 	}
 	return m, nil
 }
@@ -81,11 +88,66 @@ func Hint(m service.Manager) string {
 	if !ok || !s.user {
 		return ""
 	}
-	name := os.Getenv("USER")
-	if _, err := os.Lstat(filepath.Join(lingerDir, name)); name == "" || !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(lingerDir, s.userName)); !errors.Is(err, os.ErrNotExist) {
 		return ""
 	}
-	return "the services end when " + name + " logs out: loginctl enable-linger " + name + " keeps them, and starts them at boot"
+	return fmt.Sprintf("the services end when %s logs out: loginctl enable-linger %[1]s keeps them, and starts them at boot", s.userName)
+}
+
+// Unsupported says which of spec's wishes the manager accepts and cannot
+// honour here, one text each, for people.
+func Unsupported(m service.Manager, spec service.Spec) []string {
+	s, ok := m.(*systemd)
+	if !ok {
+		return nil
+	}
+	group := "/sys/fs/cgroup"
+	if s.user {
+		group += fmt.Sprintf("/user.slice/user-%d.slice/user@%[1]d.service", s.uid)
+	}
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	if err != nil && !s.user {
+		return nil // the older cgroups, which have them all
+	}
+	return missingControllers(string(data), spec)
+}
+
+// missingControllers says which limits of spec need a controller that is not
+// among those given.
+func missingControllers(controllers string, spec service.Spec) []string {
+	var texts []string
+	have := strings.Fields(controllers)
+	if spec.Limits.Memory > 0 && !slices.Contains(have, "memory") {
+		texts = append(texts, fmt.Sprintf("%s: limit memory=%d is not enforced: systemd has no memory controller here", spec.Name, spec.Limits.Memory))
+	}
+	if spec.Limits.CPU > 0 && !slices.Contains(have, "cpu") {
+		texts = append(texts, fmt.Sprintf("%s: limit cpu=%g is not enforced: systemd has no cpu controller here", spec.Name, spec.Limits.CPU))
+	}
+	return texts
+}
+
+// LogCommand returns the command that prints what services of an instance have
+// written, all of them when none is named; with follow it goes on for ever.
+func LogCommand(m service.Manager, instance string, names []string, follow bool) ([]string, error) {
+	s, ok := m.(*systemd)
+	if !ok {
+		return nil, fmt.Errorf("the logs of %s are not the service manager's", instance)
+	}
+	argv := []string{"journalctl", "--no-pager", "--output=short-iso"}
+	option := "--unit="
+	if s.user {
+		option = "--user-unit="
+	}
+	for _, name := range names {
+		argv = append(argv, option+unitName(instance, name))
+	}
+	if len(names) == 0 {
+		argv = append(argv, option+unitPrefix(instance)+"*")
+	}
+	if follow {
+		argv = append(argv, "--follow")
+	}
+	return argv, nil
 }
 
 // Platform implements [service.Manager].

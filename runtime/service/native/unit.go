@@ -20,7 +20,7 @@ const unitFormat = 1
 
 const (
 	// firstDelay is systemd's own pause before a service is started again.
-	firstDelay = "100ms"
+	firstDelay = "1ms"
 	// runDelay is that before a run is, in seconds.
 	runDelay = 1
 	// leastStop leaves time for the stop script even where a service itself has

@@ -345,14 +345,28 @@ func TestMark(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "x")
-	if in, err := readUnit(path); in != nil || err != nil {
+	if in, err := m.readUnit(path); in != nil || err != nil {
 		t.Errorf("nothing there: %v %v", in, err)
 	}
 	if err := os.Symlink("/dev/null", path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readUnit(path); !errors.As(err, &foreign) {
+	if _, err := m.readUnit(path); !errors.As(err, &foreign) {
 		t.Errorf("a link is taken for ours: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.readUnit(path); err != nil {
+		t.Error(err)
+	}
+	other := *m
+	other.stateDir = "/elsewhere"
+	if _, err := other.readUnit(path); !errors.As(err, &foreign) || foreign.StateDir != m.stateDir {
+		t.Errorf("another node's is taken for ours: %v", err)
 	}
 }
 
