@@ -49,9 +49,9 @@ func (a *app) up(ctx context.Context, args []string) error {
 	}
 	defer release()
 	patient.Store(true)
-	a.hintRoot(in)
 	ctx, hurry, stop := withHangup(ctx)
 	defer stop()
+	a.hintRoot(in)
 	return a.serve(ctx, hurry, in)
 }
 

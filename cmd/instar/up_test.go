@@ -360,3 +360,68 @@ func (u *upTest) start() {
 		}
 	}
 }
+
+// TestUpWhoseOutputNobodyReads: a terminal that stands still (Ctrl-S), or a
+// reader that is gone, keeps no service from being started again, and up from
+// ending.
+func TestUpWhoseOutputNobodyReads(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("gone=%v", gone), func(t *testing.T) {
+			u := newUp(t, `
+for i in range(2000):
+    print("a line of output that fills the pipe: " + "x" * 100)
+service("a", ["/bin/sh", "-c", "echo $$ >>pids; exec sleep 1000"])
+`)
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			u.cmd.Stdout, u.cmd.Stderr = writer, writer
+			if err := u.cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer u.cmd.Process.Kill()
+			writer.Close()
+			if gone {
+				reader.Close()
+			}
+			for n := 1; n <= 2; n++ {
+				pid := u.lastPID(n)
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pid := u.lastPID(3)
+			if err := u.cmd.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			_ = u.cmd.Wait() // its code is looked at
+			if code, took := u.cmd.ProcessState.ExitCode(), time.Since(begin); code != 130 || took > 10*time.Second {
+				t.Errorf("exit code %d after %v", code, took)
+			}
+			if isAlive(strconv.Itoa(pid)) {
+				t.Error("the service is left")
+			}
+		})
+	}
+}
+
+// lastPID waits until the service a has started n times.
+func (u *upTest) lastPID(n int) int {
+	u.Helper()
+	for start := time.Now(); time.Since(start) < scriptPatience; time.Sleep(10 * time.Millisecond) {
+		data, _ := os.ReadFile(filepath.Join(u.root, "pids")) // it comes
+		lines := strings.Fields(string(data))
+		if len(lines) == n && strings.HasSuffix(string(data), "\n") {
+			pid, err := strconv.Atoi(lines[n-1])
+			if err != nil {
+				u.Fatal(err)
+			}
+			return pid
+		}
+	}
+	u.Fatalf("the service has not started %d times", n)
+	return 0
+}
