@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"instar/runtime/control"
 	"instar/runtime/engine"
 	"instar/runtime/node"
@@ -91,19 +89,20 @@ func withHangup(ctx context.Context) (soon, now context.Context, stop func()) {
 
 // serveAlone takes the lock of those who supervise the instance: one at a time.
 func (in *instance) serveAlone() (release func(), err error) {
-	if err := in.folder.Make(); err != nil {
-		return nil, err
-	}
-	lock := flock.New(in.folder.Path("up.lock"), flock.SetPermissions(0o600))
-	ok, err := lock.TryLock()
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
+	unlock, err := in.folder.LockAs("up.lock")
+	if errors.Is(err, state.ErrLocked) {
 		return nil, hinted("commands such as `instar status "+in.name+"` go through it",
 			"instance %q: another instar up serves it: %w", in.name, state.ErrLocked)
 	}
-	return func() { _ = lock.Unlock() }, nil
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		if !in.folder.Exists() {
+			_ = os.Remove(in.folder.Path("logs")) // it is empty, or stays
+		}
+		unlock()
+	}, nil
 }
 
 // serve runs the supervisor, the socket and the instance until ctx ends or the

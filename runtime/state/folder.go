@@ -185,18 +185,22 @@ func (f Folder) Remove() error { return os.RemoveAll(string(f)) }
 // by a run that was killed does not count: the system released it. The caller
 // calls unlock once. Where the instance has no state by then, unlock leaves
 // nothing behind of what Lock had to create.
-func (f Folder) Lock() (unlock func(), err error) {
+func (f Folder) Lock() (unlock func(), err error) { return f.LockAs("lock") }
+
+// LockAs is Lock for a lock of another name, such as that of whoever supervises
+// the services.
+func (f Folder) LockAs(name string) (unlock func(), err error) {
 	made := missing(string(f))
 	for {
 		if err := f.Make(); err != nil {
 			return nil, err
 		}
-		lock := flock.New(f.Path("lock"), flock.SetPermissions(0o600))
+		lock := flock.New(f.Path(name), flock.SetPermissions(0o600))
 		ok, err := lock.TryLock()
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // the one before us removed the folder
 		case err != nil:
-			return nil, fmt.Errorf("cannot lock %s: %w", f.Path("lock"), err)
+			return nil, fmt.Errorf("cannot lock %s: %w", f.Path(name), err)
 		case !ok:
 			return nil, ErrLocked
 		case current(lock):
@@ -221,7 +225,7 @@ func current(lock *flock.Flock) bool {
 // instance has no state.
 func (f Folder) unlock(lock *flock.Flock, made []string) {
 	if !f.Exists() {
-		_ = os.Remove(f.Path("lock"))
+		_ = os.Remove(lock.Path())
 		for _, dir := range made {
 			_ = os.Remove(dir) // what others have put something into stays
 		}
