@@ -40,10 +40,6 @@ func (n *Instance) act(ctx context.Context, action control.Action, sink report.S
 // all starts, stops or restarts the instance.
 func (n *Instance) all(ctx context.Context, action control.Action, sink report.Sink) (*report.Report, error) {
 	if action.Verb == "stop" {
-		// It holds also when the profile is broken.
-		if err := n.change(ctx, func(st *state.State) { st.Requested = state.Stopped }); err != nil {
-			return n.failed(ctx, err)
-		}
 		return n.process(ctx, state.Stopped, action, sink)
 	}
 	n.release("")
