@@ -8,9 +8,11 @@
 package apply
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,7 +121,7 @@ func outside(fi fs.FileInfo, err error) (plan.Info, error) {
 func (v *View) ReadFile(name string) ([]byte, error) {
 	rel, ok := v.inside(name)
 	if !ok {
-		data, err := os.ReadFile(name)
+		data, err := readOutside(name)
 		if err == nil {
 			v.saw(name, Hash(data))
 		}
@@ -130,6 +132,33 @@ func (v *View) ReadFile(name string) ([]byte, error) {
 		v.sources[rel] = Hash(data)
 	}
 	return data, err
+}
+
+// readOutside reads a file as fsys.ReadRegular does, but follows links.
+func readOutside(name string) ([]byte, error) {
+	info, err := os.Stat(name) // opening a pipe would wait for its other end
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fsys.NotRegularError{Path: name, Kind: special(info.Mode())}
+	}
+	if info.Size() > maxFile {
+		return nil, &fsys.TooLargeError{Path: name, Max: maxFile}
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := bytes.NewBuffer(make([]byte, 0, info.Size()+bytes.MinRead))
+	if _, err := data.ReadFrom(io.LimitReader(f, maxFile+1)); err != nil {
+		return nil, err
+	}
+	if data.Len() > maxFile {
+		return nil, &fsys.TooLargeError{Path: name, Max: maxFile}
+	}
+	return data.Bytes(), nil
 }
 
 // Readlink implements [plan.View].
@@ -193,6 +222,8 @@ func infoOf(fi fs.FileInfo) plan.Info {
 
 func special(m fs.FileMode) string {
 	switch {
+	case m.IsDir():
+		return "folder"
 	case m&fs.ModeNamedPipe != 0:
 		return "FIFO"
 	case m&fs.ModeSocket != 0:
