@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -186,6 +187,20 @@ func (a *app) unset(params map[string]state.Given) error {
 	return nil
 }
 
+// readBounded reads a file, or what a pipe or device has, up to [maxParams].
+func readBounded(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxParams+1))
+	if err == nil && len(data) > maxParams {
+		err = fmt.Errorf("%s is larger than 16 MiB", path)
+	}
+	return data, err
+}
+
 // texts returns what --set and --set-file give, byte for byte.
 func (o *options) texts() (map[string]string, error) {
 	texts := map[string]string{}
@@ -197,7 +212,7 @@ func (o *options) texts() (map[string]string, error) {
 		if path == "" {
 			return nil, usagef("it is KEY=PATH", "--set-file %s: no path", arg)
 		}
-		data, err := os.ReadFile(path)
+		data, err := readBounded(path)
 		if err != nil {
 			return nil, fmt.Errorf("--set-file %s: %w", name, err)
 		}
