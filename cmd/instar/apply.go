@@ -54,6 +54,12 @@ func (a *app) converge(ctx context.Context, in *instance, manager service.Manage
 	defer done()
 	e.Reveal, e.Diffs, e.Requested = a.opts.reveal, a.ui.verbose, requested
 	r, err := e.Converge(ctx)
+	if noted := in.recorded("apply", requested, r); noted != nil {
+		a.ui.warn(noted.Error())
+	}
+	if noted := in.rerequest(); noted != nil {
+		a.ui.warn(noted.Error())
+	}
 	return a.finish(ctx, r, err)
 }
 

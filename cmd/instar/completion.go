@@ -50,6 +50,8 @@ func (a *app) completer(c verb) cobra.CompletionFunc {
 		switch c.complete {
 		case "shell":
 			return shells, cobra.ShellCompDirectiveNoFileComp
+		case "node":
+			return nodeVerbs, cobra.ShellCompDirectiveNoFileComp
 		case "topic":
 			return helpNames(), cobra.ShellCompDirectiveNoFileComp
 		case "profile":

@@ -6,11 +6,13 @@ import (
 
 	"instar/runtime/control"
 	"instar/runtime/plan"
+	requests "instar/runtime/request"
 )
 
 const destroyDoc = `Stops the services and removes what an apply made and nobody changed since. What
 was made once stays, and is found again by the next apply; with --purge it is
-removed too, and nothing of the instance is remembered.`
+removed too, and nothing of the instance is remembered; with --retention 7d the
+node does that when the time has passed, which nothing shortens.`
 
 // destroy stops an instance and removes what an apply created and nobody
 // changed; with --purge all of it, data too.
@@ -19,11 +21,17 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	served, err := a.through(ctx, t.folder, control.Action{Verb: "destroy", Purge: a.opts.purge})
+	if err := a.checkRetention(); err != nil {
+		return err
+	}
+	served, err := a.through(ctx, t.folder, control.Action{Verb: "destroy", Purge: a.opts.purge, Retention: a.opts.retention})
 	if served {
 		if err == nil && !a.opts.purge {
 			a.ui.left(&instance{folder: t.folder, name: t.name, settings: st.Settings})
 		}
+		return err
+	}
+	if err := a.needsNode(t.name); err != nil {
 		return err
 	}
 	in, err := a.instance(t, st, st.Settings, true)
@@ -47,6 +55,9 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	r, err := e.Destroy(ctx, a.opts.purge)
 	if err == nil && !a.opts.purge {
 		a.ui.left(in)
+	}
+	if err == nil && a.opts.purge {
+		err = requests.Remove(in.home, in.name)
 	}
 	return a.finish(ctx, r, err)
 }

@@ -33,6 +33,7 @@ type options struct {
 	message                                 string
 	reveal, detailed, purge, schema, follow bool
 	lines                                   int
+	wanted, retention                       string
 }
 
 // given reports whether a flag stood on the command line.

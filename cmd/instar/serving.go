@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 
 	"instar/runtime/control"
 	"instar/runtime/state"
@@ -15,19 +16,31 @@ import (
 // folder of its state.
 const socketName = "up.sock"
 
-// serving connects to what serves the instance; nil when nothing does.
+// serving connects to what serves the instance, an `up` or the node; nil when
+// nothing does.
 func (a *app) serving(ctx context.Context, folder state.Folder) (*control.Client, error) {
 	client, err := control.Dial(ctx, folder.Path(socketName))
-	if errors.Is(err, control.ErrNotServed) {
-		return nil, nil
+	if !errors.Is(err, control.ErrNotServed) {
+		return client, err
 	}
-	return client, err
+	if client, err = a.nodeClient(ctx); client == nil || err != nil {
+		return nil, err
+	}
+	names, err := client.Instances(ctx)
+	if err == nil && slices.Contains(names, folder.Name()) {
+		return client, nil
+	}
+	client.Close()
+	return nil, err
 }
 
 // through has what serves the instance do something, and shows it as if it were
 // done here. It reports whether anything serves the instance.
 func (a *app) through(ctx context.Context, folder state.Folder, action control.Action) (served bool, err error) {
 	client, err := a.serving(ctx, folder)
+	if err == nil && client == nil && action.Verb == "apply" {
+		client, err = a.nodeClient(ctx) // it serves what is applied
+	}
 	if err != nil || client == nil {
 		return err != nil, err
 	}

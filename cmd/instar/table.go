@@ -17,7 +17,7 @@ type verb struct {
 	flags   []func(*options, *pflag.FlagSet)
 	run     func(a *app, ctx context.Context, args []string) error
 	// complete names what completion offers for an argument: "target",
-	// "instance", "profile", "topic", "shell" or "".
+	// "instance", "profile", "topic", "shell", "node" or "".
 	complete string
 }
 
@@ -41,7 +41,13 @@ func commands() []verb {
 		{"restart", "NAME [SERVICE]", "restart an instance's services, or one of them", restartDoc, 1, 2,
 			flagSets{limitFlags}, (*app).restart, "instance"},
 		{"destroy", "NAME", "stop and remove an instance; what was made once stays", destroyDoc, 1, 1,
-			flagSets{purgeFlag}, (*app).destroy, "instance"},
+			flagSets{purgeFlag, retentionFlag}, (*app).destroy, "instance"},
+		{"request", "PROFILE|NAME", "ask the node for an instance", requestDoc, 1, 1,
+			flagSets{profileFlags, stateFlag}, (*app).ask, "target"},
+		{"node", "run|status|install|uninstall", "the daemon that keeps all requested instances converged", nodeDoc, 1, 1,
+			flagSets{limitFlags}, (*app).node, "node"},
+		{"history", "NAME", "what was done with an instance, when and why", historyDoc, 1, 1,
+			flagSets{historyFlags}, (*app).history, "instance"},
 		{"bang", "NAME", "raise an alert: the instance is processed again", bangDoc, 1, 1,
 			flagSets{bangFlag, limitFlags}, (*app).bang, "instance"},
 		{"promise", "NAME", "check an instance's promises now", promiseDoc, 1, 1,

@@ -30,10 +30,13 @@ type Action struct {
 	// meanwhile stays.
 	Settings *state.Settings `json:"settings,omitempty"`
 	Base     *state.Settings `json:"base,omitempty"`
-	Purge    bool            `json:"purge,omitempty"`  // destroy
-	Reason   string          `json:"reason,omitempty"` // bang
-	Reveal   bool            `json:"reveal,omitempty"` // secrets in published values
-	Diffs    bool            `json:"diffs,omitempty"`  // unified diffs in changes
+	Purge    bool            `json:"purge,omitempty"` // destroy
+	// Retention is how long a node keeps what a destruction leaves: "7d", "36h".
+	// It removes all of it then.
+	Retention string `json:"retention,omitempty"`
+	Reason    string `json:"reason,omitempty"` // bang
+	Reveal    bool   `json:"reveal,omitempty"` // secrets in published values
+	Diffs     bool   `json:"diffs,omitempty"`  // unified diffs in changes
 }
 
 // Message is one line of the answer to an action.
@@ -57,6 +60,12 @@ type Server interface {
 	Events(ctx context.Context, instance string) (<-chan report.Event, error)
 	// Instances returns the names of those it serves, in order.
 	Instances() []string
+}
+
+// Adopter is a [Server] that begins to serve instances that it is asked for.
+type Adopter interface {
+	// Adopts reports whether it does so for this action.
+	Adopts(instance string, action Action) bool
 }
 
 // UnknownError says that a server does not serve an instance.

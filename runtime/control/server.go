@@ -146,7 +146,8 @@ func (h *handler) act(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	name := req.PathValue("name")
-	if !slices.Contains(h.server.Instances(), name) {
+	adopter, _ := h.server.(Adopter)
+	if !slices.Contains(h.server.Instances(), name) && (adopter == nil || !adopter.Adopts(name, action)) {
 		fail(w, &UnknownError{name})
 		return
 	}

@@ -33,7 +33,8 @@ type Options struct {
 	Name string
 	// Engine returns what processes the instance for an action, its manager
 	// included. An action without settings means the remembered ones. Close is
-	// called afterwards.
+	// called afterwards. What it sets as requested holds where the action itself
+	// asks for no state.
 	Engine func(action control.Action) (e *engine.Engine, closeEngine func(), err error)
 	// Lock takes the instance's lock, or fails with [state.ErrLocked].
 	Lock func() (unlock func(), err error)
@@ -221,7 +222,10 @@ func (n *Instance) automatic(ctx context.Context, action control.Action) (*repor
 // process converges the instance.
 func (n *Instance) process(ctx context.Context, requested string, action control.Action, sink report.Sink) (*report.Report, error) {
 	return n.locked(ctx, action, sink, func(e *engine.Engine) (*report.Report, error) {
-		e.Requested, e.Held = requested, n.heldNow()
+		e.Held = n.heldNow()
+		if requested != "" {
+			e.Requested = requested
+		}
 		n.mu.Lock()
 		e.Patience = n.patience
 		n.mu.Unlock()

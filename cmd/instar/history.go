@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"instar/runtime/history"
+	"instar/runtime/report"
+	"instar/runtime/state"
+)
+
+const historyDoc = `One line for each processing of the instance: when, why, what it did, and what
+was wrong. With --json, all that is known of them, changes, promises and output of
+commands included.`
+
+func historyFlags(o *options, f *pflag.FlagSet) {
+	f.IntVarP(&o.lines, "lines", "n", 20, "show the last `NUMBER` of processings; -1 for all")
+}
+
+// history shows what happened to an instance.
+func (a *app) history(_ context.Context, args []string) error {
+	t, _, err := a.existing(args[0])
+	if err != nil {
+		return err
+	}
+	lines, err := history.Read(t.folder, a.opts.lines)
+	if err != nil {
+		return err
+	}
+	if a.ui.json {
+		if lines == nil {
+			lines = []history.Line{}
+		}
+		a.ui.document(struct {
+			FormatVersion int            `json:"format_version"`
+			Instance      string         `json:"instance"`
+			History       []history.Line `json:"history"`
+		}{report.FormatVersion, t.name, lines})
+		return nil
+	}
+	if len(lines) == 0 {
+		a.ui.say("nothing is known of what happened to %s", t.name)
+		return nil
+	}
+	table := table{header: []string{"WHEN", "BY", "WHY", "CHANGED", "REMOVED", "RESTARTED", "SECONDS", "OUTCOME"}}
+	for _, l := range lines {
+		table.add(cell{text: l.At.Local().Format(time.DateTime)}, cell{text: l.By}, cell{text: shortened(l.Why, 40)},
+			cell{text: fmt.Sprint(l.Summary.Changed)}, cell{text: fmt.Sprint(l.Summary.Removed)}, cell{text: fmt.Sprint(l.Summary.Restarted)},
+			cell{text: fmt.Sprintf("%.2f", l.Seconds)}, outcomeCell(l))
+	}
+	a.ui.print(table.render(a.ui.outColor))
+	return nil
+}
+
+func outcomeCell(l history.Line) cell {
+	switch {
+	case l.Error != nil:
+		return cell{firstLine(l.Error.Message), red}
+	case l.Pending != nil:
+		return cell{"pending: " + firstLine(*l.Pending), yellow}
+	}
+	return cell{"ok", green}
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func shortened(text string, n int) string {
+	runes := []rune(firstLine(text))
+	if len(runes) <= n {
+		return string(runes)
+	}
+	return string(runes[:n-1]) + "…"
+}
+
+// recorded writes a processing that was done here into the history. One that
+// found nothing to do leaves nothing.
+func (in *instance) recorded(by, requested string, r *report.Report) error {
+	s := r.Summary
+	if r.Error == nil && r.Pending == nil && len(r.Changes) == 0 && s.Changed+s.Removed+s.Restarted == 0 {
+		return nil
+	}
+	why := map[string]string{"": "asked: apply", state.Started: "asked: start", state.Stopped: "asked: stop"}[requested]
+	return history.Append(in.folder, history.Of(r, by, why, nil))
+}

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gofrs/flock"
+
+	"instar/runtime/control"
+	"instar/runtime/engine"
+	"instar/runtime/node"
+	"instar/runtime/report"
+	requests "instar/runtime/request"
+	"instar/runtime/secret"
+	"instar/runtime/service"
+	"instar/runtime/service/supervise"
+	"instar/runtime/state"
+)
+
+const nodeDoc = `The node keeps all instances that are requested of it converged: it processes one
+when its request or its profile changes, when a service ends that nobody stopped,
+when its promises fail, at boot, once a day, and, after a failure, again and
+again. While it runs, commands go through it.
+
+  run        serve in the foreground, until SIGTERM
+  status     what the node serves, and what is wrong
+  install    have the machine's service manager (systemd) run it, from now on and
+             after each boot; root's node is the machine's, another user's their
+             own. Again, it upgrades what is installed
+  uninstall  undo that; services run on
+
+Where no service manager runs the machine, as in a container, the node supervises
+the services itself: they end when it does. Otherwise they run on.`
+
+// nodeLock and nodeSocket are files of the state folder.
+const (
+	nodeLock   = "node.lock"
+	nodeSocket = "node.sock"
+)
+
+// node is `instar node`.
+func (a *app) node(ctx context.Context, args []string) error {
+	if err := a.openHome(); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "run":
+		return a.nodeRun(ctx)
+	case "status":
+		return a.nodeStatus(ctx)
+	case "install":
+		return a.nodeInstall(ctx)
+	case "uninstall":
+		return a.nodeUninstall(ctx)
+	}
+	hint := didYouMean(args[0], nodeVerbs)
+	if hint == "" {
+		hint = "it is one of " + strings.Join(nodeVerbs, ", ")
+	}
+	return usagef(hint, "unknown command %q of node", args[0])
+}
+
+var nodeVerbs = []string{"run", "status", "install", "uninstall"}
+
+// nodeRun serves all instances that are requested, until ctx ends.
+func (a *app) nodeRun(ctx context.Context) error {
+	release, err := a.lockNode()
+	if err != nil {
+		return err
+	}
+	defer release()
+	patient.Store(true)
+	wiring := &nodeWiring{app: a, masks: map[string]*secret.Masker{}}
+	d := node.NewDaemon(node.DaemonOptions{
+		Home:     a.home,
+		Subject:  wiring.subject,
+		Manager:  wiring.manager,
+		Embedded: wiring.embedded,
+		Settings: a.requestSettings,
+		Merge:    mergeSettings,
+		Trust:    requests.Mine(),
+		Log:      wiring.log,
+	})
+	listener, err := control.Listen(filepath.Join(string(a.home), nodeSocket))
+	if err != nil {
+		return err
+	}
+	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	answered := make(chan error, 1)
+	serving := false
+	err = d.Run(ctx, func() {
+		serving = true
+		go func() { answered <- control.Serve(serveCtx, listener, d, answerTime) }()
+		a.ui.say("node: serving %s in %s", counted(len(d.Instances()), "instance"), a.home)
+	})
+	stop()
+	if !serving {
+		return errors.Join(err, listener.Close())
+	}
+	if late := <-answered; !errors.Is(late, context.DeadlineExceeded) {
+		err = errors.Join(err, late)
+	}
+	if err == nil {
+		a.ui.say("node: ended")
+	}
+	return err
+}
+
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}
+
+// lockNode has this process be the only node of the state folder, and notes its
+// number there.
+func (a *app) lockNode() (release func(), err error) {
+	if err := os.MkdirAll(string(a.home), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot create the state folder: %w", err)
+	}
+	path := filepath.Join(string(a.home), nodeLock)
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, hinted("instar node status says what it does", "another node runs for %s: %w", a.home, state.ErrLocked)
+	}
+	_ = os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600) // for people alone
+	return func() { _ = lock.Unlock() }, nil
+}
+
+// nodeWiring builds what the node's daemon is made of.
+type nodeWiring struct {
+	app *app
+
+	mu    sync.Mutex
+	masks map[string]*secret.Masker
+}
+
+func (w *nodeWiring) log(name, text string) {
+	if name != "" {
+		text = name + ": " + text
+	}
+	w.app.ui.say("%s", text)
+}
+
+// mask hides the secrets of an instance, one masker for each.
+func (w *nodeWiring) mask(name string) *secret.Masker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.masks[name] == nil {
+		w.masks[name] = secret.New(nil)
+	}
+	return w.masks[name]
+}
+
+// subject wires up one instance.
+func (w *nodeWiring) subject(name string) node.Subject {
+	in := &instance{home: w.app.home, folder: w.app.home.Instance(name), name: name,
+		limits: w.app.opts.limits(), mask: w.mask(name)}
+	return node.Subject{
+		Options: node.Options{
+			Name: name, Lock: in.lock, Load: in.folder.Load, Save: in.folder.Save,
+			Checker: in.checker(in.mask), Mask: in.mask, Exit: outcomeCode,
+			Status: func(st *state.State, reveal bool) (*report.Status, error) {
+				in.mask.Add(st.Secrets...)
+				return restingStatus(in.folder, st, in.mask.Walk, reveal)
+			},
+		},
+		Build: in.stored,
+		Alone: in.serveAlone,
+	}
+}
+
+// stored builds what processes the instance by the stored copy of its profile.
+func (in *instance) stored(s state.Settings, profile string, manager service.Manager, action control.Action) (*engine.Engine, func(), error) {
+	now := *in
+	now.settings = s
+	var err error
+	if now.who, err = identify(s.User, s.Root, true); err != nil {
+		return nil, nil, err
+	}
+	e, done := now.real(manager, nil)
+	copied := s
+	copied.Profile = profile
+	e.Evaluate = evaluator(now.home, now.name, copied, now.who, now.limits)
+	e.Reveal, e.Diffs = action.Reveal, action.Diffs
+	if _, own := manager.(*supervise.Supervisor); own {
+		e.Unsupported = supervise.Unsupported
+	}
+	return e, done, nil
+}
+
+// outcomeCode is the exit code that goes with an outcome.
+func outcomeCode(r *report.Report, err error) int {
+	switch {
+	case err != nil:
+		return exitCode(context.Background(), err)
+	case r.Pending != nil:
+		return exitPending
+	}
+	return exitOK
+}
+
+// manager returns the service manager that a setting means.
+func (w *nodeWiring) manager(setting string) (service.Manager, error) {
+	in := &instance{home: w.app.home, settings: state.Settings{Manager: setting}}
+	m, err := in.manager()
+	if errors.Is(err, errNoManager) {
+		return nil, fmt.Errorf("%w (%w)", err, node.ErrNoManager)
+	}
+	return m, err
+}
+
+// embedded makes the supervisor of a machine without a service manager.
+func (w *nodeWiring) embedded(changed func(string, service.State)) (node.Embedded, error) {
+	return supervise.New(supervise.Options{
+		LogDir:   func(name string) string { return w.app.home.Instance(name).Path("logs") },
+		MarkBase: string(w.app.home),
+		Mask:     func(name string) func([]byte) []byte { return w.mask(name).Bytes },
+		OnChange: changed,
+	})
+}
+
+// nodeClient connects to the node; nil when none runs.
+func (a *app) nodeClient(ctx context.Context) (*control.Client, error) {
+	client, err := control.Dial(ctx, filepath.Join(string(a.home), nodeSocket))
+	if errors.Is(err, control.ErrNotServed) {
+		return nil, nil
+	}
+	return client, err
+}
+
+// nodeDocument is `node status --json`.
+type nodeDocument struct {
+	FormatVersion int             `json:"format_version"`
+	StateDir      string          `json:"state_dir"`
+	PID           int             `json:"pid"`
+	Instances     []report.Status `json:"instances"`
+}
+
+// nodeStatus shows what the node serves.
+func (a *app) nodeStatus(ctx context.Context) error {
+	client, err := a.nodeClient(ctx)
+	if err != nil {
+		return err
+	}
+	if client == nil {
+		return hinted("instar node install has the machine run it; instar node run runs it here", "no node runs for %s", a.home)
+	}
+	defer client.Close()
+	names, err := client.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	doc := nodeDocument{FormatVersion: report.FormatVersion, StateDir: string(a.home), Instances: []report.Status{}}
+	if data, err := os.ReadFile(filepath.Join(string(a.home), nodeLock)); err == nil {
+		doc.PID, _ = strconv.Atoi(strings.TrimSpace(string(data))) // 0: not known
+	}
+	for _, name := range names {
+		s, err := client.Status(ctx, name, false)
+		if err != nil {
+			s = &report.Status{Instance: name, State: "unknown", Error: a.ui.errorOf(err)}
+		}
+		doc.Instances = append(doc.Instances, *s)
+	}
+	if a.ui.json {
+		a.ui.document(doc)
+		return nil
+	}
+	a.ui.node(doc)
+	return nil
+}
+
+func (u *ui) node(doc nodeDocument) {
+	u.say("the node of %s runs, pid %d", doc.StateDir, doc.PID)
+	if len(doc.Instances) == 0 {
+		u.say("nothing is requested of it: instar request PROFILE, or instar apply PROFILE")
+		return
+	}
+	t := table{header: []string{"INSTANCE", "STATE", "GENERATION", "SERVICES", "PROBLEM"}}
+	for _, s := range doc.Instances {
+		running, problem := 0, cell{text: "-"}
+		for _, one := range s.Services {
+			if one.Status == "running" {
+				running++
+			}
+		}
+		if s.Error != nil {
+			problem = cell{s.Error.Message, red}
+		}
+		t.add(cell{text: s.Instance}, stateCell(s.State, s.Pending), cell{text: strconv.Itoa(s.Generation)},
+			cell{text: fmt.Sprintf("%d/%d running", running, len(s.Services))}, problem)
+	}
+	u.print(t.render(u.outColor))
+}
