@@ -154,6 +154,40 @@ func TestActGoesOnWithoutItsClient(t *testing.T) {
 	}
 }
 
+// talker tells so much that no buffer holds it.
+type talker struct {
+	*fake
+	told chan struct{}
+}
+
+func (f *talker) Act(_ context.Context, name string, _ Action, sink report.Sink) (*report.Report, int) {
+	for range 20 * eventBacklog {
+		sink(report.Event{Kind: "output", Text: strings.Repeat("x", 200)})
+	}
+	close(f.told)
+	return &report.Report{Instance: name, Summary: report.Summary{OK: 3}}, 0
+}
+
+// TestActDoesNotWaitForASlowClient: who does not read holds up nothing, and
+// still gets the outcome.
+func TestActDoesNotWaitForASlowClient(t *testing.T) {
+	f := &talker{newFake(), make(chan struct{})}
+	c := serve(t, filepath.Join(t.TempDir(), "s"), f)
+	n := 0
+	r, code, err := c.Act(context.Background(), "web", Action{Verb: "apply"}, func(report.Event) {
+		if n++; n == 1 {
+			select {
+			case <-f.told:
+			case <-time.After(10 * time.Second):
+				t.Error("the action waits for its client")
+			}
+		}
+	})
+	if err != nil || code != 0 || r.Summary.OK != 3 || n >= 20*eventBacklog {
+		t.Errorf("%v, %d, %+v; %d events", err, code, r, n)
+	}
+}
+
 func TestEvents(t *testing.T) {
 	f := newFake()
 	c := serve(t, filepath.Join(t.TempDir(), "s"), f)
