@@ -86,24 +86,37 @@ func kind(d declaration) string {
 // SlapOS's habit.
 var programFolders = []string{"etc/services", "etc/service", "etc/run"}
 
-// claimProgram refuses a second program of the same name in programFolders.
+// nameFolders hold the programs that share their names, by which `logs`,
+// `start` and `stop` know them.
+var nameFolders = append(programFolders[:len(programFolders):len(programFolders)], timerFolder)
+
+// claimProgram refuses a second program of the same name in nameFolders.
 func (s *Session) claimProgram(rel string, d declaration) error {
 	dir, name := path.Split(rel)
 	if d.kind == aFolder || !strings.HasPrefix(dir, "etc/") {
 		return nil
 	}
-	for _, folder := range programFolders {
-		if dir != folder+"/" {
-			continue
-		}
-		for _, other := range programFolders {
-			if old, ok := s.declared[other+"/"+name]; ok && old.kind != aFolder {
-				return fmt.Errorf("%q would be called as %q is, which %s declares at %s: services and runs share their names",
-					rel, other+"/"+name, old.what, old.at)
-			}
-		}
+	if !slices.Contains(nameFolders, strings.TrimSuffix(dir, "/")) {
+		return nil
+	}
+	if other, old, ok := s.programNamed(name); ok {
+		return fmt.Errorf("%q would be called as %q is, which %s declares at %s: services, runs and timers share their names",
+			rel, other, old.what, old.at)
 	}
 	return nil
+}
+
+// programNamed returns what is declared as a program called name.
+func (s *Session) programNamed(name string) (what string, d declaration, ok bool) {
+	for _, folder := range nameFolders {
+		if d, ok := s.declared[folder+"/"+name]; ok && d.kind != aFolder {
+			return folder + "/" + name, d, true
+		}
+	}
+	if d, ok := s.names["program "+name]; ok && d.what == "rotate" {
+		return name, d, true
+	}
+	return "", declaration{}, false
 }
 
 // twice is the error of two declarations of one thing.

@@ -44,6 +44,9 @@ func (s *Session) check() error {
 				"%s: nothing declares %q", ref.argument, ref.path)
 		}
 	}
+	if err := s.checkRotations(); err != nil {
+		return err
+	}
 	return s.checkAfter()
 }
 

@@ -155,6 +155,13 @@ func dump(p *plan.Plan) []string {
 	for _, r := range p.Runs {
 		add("run %s %q env=%q dir=%s as=%s after=%v uses=%v", r.Name, r.Exec.Argv, r.Exec.Env, r.Exec.Dir, dumpIdentity(r.Exec.Identity), r.After, r.Uses)
 	}
+	for _, t := range p.Timers {
+		rotation := ""
+		if t.Rotation != nil {
+			rotation = " rotation=" + dumpJSON(t.Rotation)
+		}
+		add("timer %s %q %q env=%q dir=%s as=%s other=%v%s", t.Name, t.Schedule, t.Exec.Argv, t.Exec.Env, t.Exec.Dir, dumpIdentity(t.Exec.Identity), t.OwnUser, rotation)
+	}
 	for _, r := range p.Promises {
 		add("promise %s %s every=%v within=%v failures=%d", r.Name, dumpJSON(r.Check), r.Period, r.Timeout, r.Failures)
 	}

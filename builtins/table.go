@@ -112,6 +112,8 @@ var Table = []Builtin{
 	{"run", "name, command, env={}, cwd=None, user=None, after=[], uses=[]", Declares, "a program that is started with the services, and ends", run, nil},
 	{"service", "name, command, env={}, cwd=None, user=None, restart=\"always\", after=[], reload=None, reload_on=[], uses=[], stop_signal=\"TERM\", stop_timeout=60, limits={}",
 		Declares, "a long-lived process that is watched", service, nil},
+	{"cron", "name, schedule, command, env={}, cwd=None, user=None", Declares, "a program that is started at certain times", cron, nil},
+	{"rotate", "name, files, schedule=\"@daily\", keep=14, service=None, then=None", Declares, "log files that are put aside at certain times", rotate, nil},
 
 	{"promise", "name, check, period=120, timeout=20, failures=3", Declares, "a check that the instance works", promise, nil},
 	{"check.tcp", "host, port", Pure, "something accepts connections on a TCP port", checkTCP, nil},

@@ -130,6 +130,7 @@ func TestDefaults(t *testing.T) {
 		"template": `path="a", text=""`, "template_once": `path="a", text=""`, "copy": `path="a", source="mime.types"`,
 		"wrapper": `path="a", command=["app"]`, "command_once": `name="a", command=["app"]`, "command_changed": `name="a", command=["app"]`,
 		"run": `name="a", command=["app"]`, "service": `name="a", command=["app"]`, "promise": `name="a", check=check.tcp("a", 1)`,
+		"cron": `name="a", schedule="@daily", command=["app"]`, "rotate": `name="a", files="x"`,
 		"param": `name="a"`,
 	}
 	for name, required := range base {
@@ -166,6 +167,7 @@ func TestEffects(t *testing.T) {
 		"template": `template("a", text = "")`, "template_once": `template_once("a", text = "")`, "symlink": `symlink("a", "b")`,
 		"copy": `copy("a", "mime.types")`, "wrapper": `wrapper("a", ["app"])`, "command_once": `command_once("a", ["app"])`,
 		"command_changed": `command_changed("a", ["app"])`, "run": `run("a", ["app"])`, "service": `service("a", ["app"])`,
+		"cron": `cron("a", "@daily", ["app"])`, "rotate": `rotate("a", "x")`,
 		"promise": `promise("a", check.tcp("a", 1))`, "publish": `publish(a = 1)`,
 		"observe": `observe("a", "")`, "password": `password("a")`, "random_hex": `random_hex("a")`, "uuid": `uuid("a")`, "free_port": `free_port("a")`,
 	}

@@ -74,6 +74,7 @@ func (in *instance) engine(sink report.Sink) *engine.Engine {
 		Name:     in.name,
 		Settings: in.settings,
 		Identity: in.who.identity(in.settings.Root),
+		Program:  selfPath,
 		Evaluate: evaluator(in.home, in.name, in.settings, in.who, in.limits),
 		Cache:    in.folder,
 		Key:      func() (string, error) { return evaluationKey(in.home, in.name, in.settings, in.who) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"instar/runtime/plan"
@@ -11,8 +12,9 @@ import (
 	"instar/runtime/state"
 )
 
-const statusDoc = `Without NAME, one line for each instance. With it, its services and runs, what
-its promises were last known to be, and what it publishes, secrets masked.`
+const statusDoc = `Without NAME, one line for each instance. With it, its services, runs and
+timers, what its promises were last known to be, and what it publishes, secrets
+masked.`
 
 // status shows all instances, or one.
 func (a *app) status(ctx context.Context, args []string) error {
@@ -71,11 +73,16 @@ func restingStatus(folder state.Folder, st *state.State, mask func(any) any, rev
 		Generation:    st.Generation,
 		Services:      []report.Service{},
 		Runs:          []report.Service{},
+		Timers:        []report.Timer{},
 		Promises:      declaredOnly(promises, st.Promises),
 		Published:     map[string]any{},
 	}
 	for _, name := range plan.SortedKeys(st.Services) {
 		one := report.Service{Name: name, Status: "stopped"}
+		if schedule := st.Services[name].Schedule; schedule != "" {
+			s.Timers = append(s.Timers, report.Timer{Name: name, Schedule: schedule, Status: "stopped"})
+			continue
+		}
 		if st.Services[name].Run {
 			s.Runs = append(s.Runs, one)
 		} else {
@@ -238,6 +245,7 @@ func (u *ui) status(s *report.Status, st *state.State) {
 	u.print(t.render(u.outColor))
 	u.processes("services", s.Services)
 	u.processes("runs", s.Runs)
+	u.timers(s.Timers)
 	u.outcomes(s.Promises)
 	u.published(s.Published)
 }
@@ -272,6 +280,31 @@ func (u *ui) processes(title string, list []report.Service) {
 		t.add(cell{text: s.Name}, statusCell(s.Status), cell{text: notes})
 	}
 	u.print(title + ":\n" + t.render(u.outColor))
+}
+
+// timers prints when timers are due.
+func (u *ui) timers(list []report.Timer) {
+	if len(list) == 0 {
+		return
+	}
+	t := table{indent: "  "}
+	for _, s := range list {
+		var notes []string
+		if s.PID > 0 {
+			notes = append(notes, fmt.Sprintf("pid %d", s.PID))
+		}
+		if s.Next != nil {
+			notes = append(notes, "next "+s.Next.Local().Format("2006-01-02 15:04"))
+		}
+		if s.Last != nil {
+			notes = append(notes, "last "+ago(*s.Last))
+		}
+		if s.Message != "" && s.Message != s.Status {
+			notes = append(notes, s.Message)
+		}
+		t.add(cell{text: s.Name}, statusCell(s.Status), cell{text: s.Schedule}, cell{text: strings.Join(notes, "  ")})
+	}
+	u.print("timers:\n" + t.render(u.outColor))
 }
 
 func statusCell(status string) cell {

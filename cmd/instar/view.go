@@ -145,6 +145,12 @@ func (v *view) show(ev report.Event) {
 func (v *view) service(s report.Service) {
 	before := service.Status(v.services[s.Name])
 	v.services[s.Name] = s.Status
+	if s.Timer {
+		if service.Status(s.Status) == service.Failed {
+			v.ui.warn(s.Name + ": " + s.Message + "; it waits for its next time")
+		}
+		return
+	}
 	switch service.Status(s.Status) {
 	case service.Running:
 		if before != service.Stopped && before != service.Running {

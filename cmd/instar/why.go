@@ -77,7 +77,10 @@ func whyPath(st *state.State, arg string) (found, error) {
 	}
 	if s, ok := st.Services[arg]; ok {
 		kind := "service"
-		if s.Run {
+		switch {
+		case s.Schedule != "":
+			kind = "timer"
+		case s.Run:
 			kind = "run"
 		}
 		return found{reason{Name: arg, Kind: kind, Generation: st.Generation}, s.At}, nil

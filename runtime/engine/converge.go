@@ -158,7 +158,7 @@ func (r *run) stopAll(ctx context.Context) error {
 	}
 	var known []service.Spec
 	for name, s := range have {
-		known = append(known, service.Spec{Name: name, Run: s.Run, After: s.After})
+		known = append(known, service.Spec{Name: name, Run: s.Run, Schedule: s.Schedule, After: s.After})
 	}
 	return r.applyServices(ctx, service.Reconcile(known, have, false))
 }

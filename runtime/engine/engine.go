@@ -61,6 +61,9 @@ type Engine struct {
 	Requested string
 	Identity  plan.Identity // the instance's user; Home is the root
 
+	// Program is instar itself, which rotates logs.
+	Program string
+
 	Disk     Disk
 	Store    Store
 	Evaluate Evaluator

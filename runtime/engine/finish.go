@@ -100,7 +100,7 @@ const pollRuns = 50 * time.Millisecond
 func (r *run) waitRuns(ctx context.Context, deadline time.Time) ([]report.Service, error) {
 	wanted := map[string]bool{}
 	for _, s := range r.specs {
-		if s.Run && !r.Held[s.Name] {
+		if s.Run && !s.Timer() && !r.Held[s.Name] {
 			wanted[s.Name] = true
 		}
 	}
@@ -142,7 +142,24 @@ func ServiceReport(st service.State, name string) report.Service {
 	if s.Message == "" {
 		s.Message = s.Status
 	}
+	s.Timer = st.Timer()
 	return s
+}
+
+// TimerReport is what reports say of one timer.
+func TimerReport(st service.State, name string) report.Timer {
+	s := ServiceReport(st, name)
+	t := report.Timer{Name: name, Schedule: st.Schedule, Status: s.Status, PID: s.PID, Message: s.Message}
+	for _, at := range []struct {
+		from time.Time
+		to   **time.Time
+	}{{st.Next, &t.Next}, {st.Last, &t.Last}} {
+		if !at.from.IsZero() {
+			when := at.from.UTC()
+			*at.to = &when
+		}
+	}
+	return t
 }
 
 // published is what the profile publishes, as it may be shown.

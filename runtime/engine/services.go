@@ -118,7 +118,8 @@ func (r *run) applyServices(ctx context.Context, changes []service.Change) error
 
 func serviceID(name string) string { return "service:" + name }
 
-// allSpecs returns what must run: declared services and runs, then drop-ins.
+// allSpecs returns what must run: declared services, runs and timers, then
+// drop-ins.
 func (w *work) allSpecs() ([]service.Spec, error) {
 	var specs []service.Spec
 	names := map[string]bool{}
@@ -138,6 +139,13 @@ func (w *work) allSpecs() ([]service.Spec, error) {
 		names[r.Script] = true
 		specs = append(specs, spec)
 	}
+	for _, t := range w.plan.Timers {
+		spec, err := w.timerSpec(t)
+		if err != nil {
+			return nil, fmt.Errorf("%s: timer %q: %w", t.At, t.Name, err)
+		}
+		specs = append(specs, spec)
+	}
 	dropIns, err := w.dropIns(names)
 	if err != nil {
 		return nil, err
@@ -153,7 +161,7 @@ func unique(specs []service.Spec) error {
 			return &DropInError{
 				Path:   s.Argv[0],
 				Why:    fmt.Sprintf("%q is also %s", s.Name, first.Argv[0]),
-				Remedy: "a service and a run cannot share a name: rename one of them",
+				Remedy: "services, runs and timers cannot share a name: rename one of them",
 			}
 		}
 		seen[s.Name] = s

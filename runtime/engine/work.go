@@ -327,7 +327,7 @@ func (w *work) settle(kept map[string]state.Owned) error {
 func (w *work) started() map[string]state.Service {
 	m := make(map[string]state.Service, len(w.specs))
 	for _, s := range w.specs {
-		m[s.Name] = state.Service{Digest: s.Digest, ReloadDigest: s.ReloadDigest, Run: s.Run, At: s.At}
+		m[s.Name] = state.Service{Digest: s.Digest, ReloadDigest: s.ReloadDigest, Run: s.Run, Schedule: s.Schedule, At: s.At}
 	}
 	return m
 }

@@ -34,8 +34,14 @@ func (n *Instance) Status(ctx context.Context, name string, reveal bool) (*repor
 	if err != nil {
 		return nil, err
 	}
-	status.Services, status.Runs = []report.Service{}, []report.Service{}
+	status.Services, status.Runs, status.Timers = []report.Service{}, []report.Service{}, []report.Timer{}
 	for _, key := range plan.SortedKeys(have) {
+		if have[key].Timer() {
+			one := engine.TimerReport(have[key], key)
+			one.Message = n.mask(one.Message)
+			status.Timers = append(status.Timers, one)
+			continue
+		}
 		one := engine.ServiceReport(have[key], key)
 		one.Message = n.mask(one.Message)
 		if have[key].Run {

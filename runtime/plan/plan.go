@@ -40,6 +40,7 @@ type Plan struct {
 	Resources []Resource
 	Services  []Service
 	Runs      []Run
+	Timers    []Timer
 	Promises  []Promise
 	Values    map[string]Value // remembered values that were asked for, old and new
 	Published map[string]any   // JSON values; secrets in the clear

@@ -130,6 +130,27 @@ type Run struct {
 	DropIn bool
 }
 
+// Timer is started at the times of a schedule, and is expected to end. Without
+// a Rotation it executes a command.
+type Timer struct {
+	Name     string
+	Schedule string // five fields of numbers, see runtime/schedule
+	Exec     Exec   // of a rotation: the identity and the folder alone
+	Script   string // "etc/cron/NAME"; "" of a rotation
+	OwnUser  bool   // runs as another user than the instance's: never through its script
+	Rotation *Rotation
+	At       Pos
+}
+
+// Rotation says which log files are put aside, and who is told.
+type Rotation struct {
+	Files []string // patterns as of path.Match, relative to the root
+	Keep  int      // how many old ones of each file
+	// Service is told by Signal, a name without "SIG"; both are "" when nobody is.
+	Service, Signal string
+	Then            []string // command that is executed after it, or nil
+}
+
 // Service is long-lived and watched.
 type Service struct {
 	Name        string

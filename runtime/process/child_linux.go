@@ -37,7 +37,7 @@ func startChild(spec Spec, env []string, files [3]*os.File) (child, error) {
 		attr.Files = append(attr.Files, f.Fd())
 	}
 	program := argv[0]
-	if program == helperName {
+	if program == helperName || program == ownPath {
 		program = selfProgram
 	}
 	c := child{adopted: adopting()}

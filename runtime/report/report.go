@@ -59,6 +59,20 @@ type Service struct {
 	Restarts int        `json:"restarts"`
 	Since    *time.Time `json:"since"`
 	Message  string     `json:"message,omitempty"`
+	Timer    bool       `json:"timer,omitempty"` // of an event: it is a timer
+}
+
+// Timer is one timer as `status` shows it.
+type Timer struct {
+	Name     string `json:"name"`
+	Schedule string `json:"schedule"` // minute hour day month weekday
+	// Status is "waiting" for the next time, "running", "failed" when the last run
+	// failed (it waits, too), or "stopped".
+	Status  string     `json:"status"`
+	PID     int        `json:"pid"`
+	Next    *time.Time `json:"next"`
+	Last    *time.Time `json:"last"` // when it was started last; null when not known
+	Message string     `json:"message,omitempty"`
 }
 
 // Report is the outcome of one plan or apply.

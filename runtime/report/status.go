@@ -10,6 +10,7 @@ type Status struct {
 	Generation    int            `json:"generation"`
 	Services      []Service      `json:"services"`
 	Runs          []Service      `json:"runs"`
+	Timers        []Timer        `json:"timers"`
 	Promises      []Promise      `json:"promises"`
 	Published     map[string]any `json:"published"`
 	Pending       *string        `json:"pending"`

@@ -17,7 +17,8 @@ import (
 // started; then what starts, restarts, reloads or changes its definition, in
 // start order. What a manager tries to bring up by itself (Restarting,
 // Waiting), a run that is Done, and a service that Ended are left alone as
-// long as their digest is the one wanted. A service whose reload files changed
+// long as their digest is the one wanted. A timer is armed, or given its new
+// definition, and what it has started goes on. A service whose reload files changed
 // but that has no way to reload is given the new definition, silently, as are
 // those that do not run at the moment: they read the files when they start.
 func Reconcile(want []Spec, have map[string]State, running bool) []Change {
@@ -72,10 +73,16 @@ func departures(specs map[string]Spec, have map[string]State, running bool) []Ch
 func decide(spec Spec, state State, known bool) (Op, string) {
 	switch {
 	case !known, state.Status == Stopped && !state.Ended:
+		if spec.Timer() {
+			return Start, "not armed"
+		}
 		return Start, "not running"
-	case state.Digest != spec.Digest || state.Run != spec.Run:
+	case state.Digest != spec.Digest || state.Run != spec.Run || state.Timer() != spec.Timer():
+		if spec.Timer() && state.Timer() {
+			return Reload, whyRescheduled(spec, state)
+		}
 		return replace(state), whyReplaced(spec, state)
-	case state.Status == Failed && !state.Ended:
+	case state.Status == Failed && !state.Ended && !spec.Timer():
 		return Start, whyFailed(state)
 	case state.ReloadDigest != spec.ReloadDigest:
 		if state.Status == Running && spec.CanReload() {
@@ -105,6 +112,13 @@ func whyReplaced(spec Spec, state State) string {
 		return "not known what it was started with"
 	}
 	return whyChanged(spec.Inputs, state.Inputs, "definition changed")
+}
+
+func whyRescheduled(spec Spec, state State) string {
+	if state.Schedule != spec.Schedule {
+		return fmt.Sprintf("schedule was %s, is %s", state.Schedule, spec.Schedule)
+	}
+	return "definition changed"
 }
 
 func whyFailed(state State) string {

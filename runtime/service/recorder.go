@@ -119,15 +119,21 @@ func (c Change) outcome(s State) State {
 		s.Status, s.PID, s.Ended = Stopped, 0, false
 		return s
 	}
-	s.Run, s.After = c.Spec.Run, c.Spec.After
+	s.Run, s.After, s.Schedule = c.Spec.Run, c.Spec.After, c.Spec.Schedule
 	s.Definition = c.Spec.Definition()
 	s.ReloadDigest, s.ReloadInputs = c.Spec.ReloadDigest, c.Spec.ReloadInputs
+	if c.Op == Reload && c.Spec.Timer() {
+		s.Digest, s.Inputs = c.Spec.Digest, c.Spec.Inputs
+	}
 	if c.Op == Reload || c.Op == Update {
 		return s
 	}
 	s.Digest, s.Inputs = c.Spec.Digest, c.Spec.Inputs
 	s.Status, s.PID, s.Ended, s.Message, s.ExitCode = Running, 0, false, "", 0
-	if c.Spec.Run {
+	switch {
+	case c.Spec.Timer():
+		s.Status = Waiting
+	case c.Spec.Run:
 		s.Status = Done
 	}
 	return s

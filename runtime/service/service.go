@@ -17,16 +17,24 @@ import (
 	"instar/runtime/plan"
 )
 
-// Spec is all that a manager needs to start one service or run.
+// Spec is all that a manager needs to start one service, run or timer.
 type Spec struct {
 	Instance string
 	Name     string
-	Run      bool     // expected to end: an `etc/run` program
+	Run      bool     // expected to end: an `etc/run` program, or a timer
 	Argv     []string // the program that is executed: the script, or the command itself
 	Env      []string // whole environment, "K=V"; no secret ever stands here
 	Dir      string
 	Identity plan.Identity
 	Umask    int // 027; managers whose children inherit it from instar do not look at it
+
+	// Schedule is set for a timer: when the program is started, in the five
+	// fields of runtime/schedule. It is armed where services are started, and
+	// never started again before its next time.
+	Schedule string
+	// ThenService is told by the signal ThenSignal, a name without "SIG", whenever
+	// the program of a timer has ended: its main process, if it runs.
+	ThenService, ThenSignal string
 
 	Restart     string // "always", "on-failure", "no"; runs: until it succeeds
 	After       []string
@@ -37,7 +45,8 @@ type Spec struct {
 	Limits      plan.Limits
 
 	// Digest covers all that the process is started with. A running process
-	// with another one is restarted.
+	// with another one is restarted, but a timer's process never is: it goes on,
+	// and the next one is started with what is wanted now.
 	Digest string
 	// ReloadDigest covers the files of reload_on. A running process that read
 	// others is told to reload.
@@ -58,7 +67,7 @@ const (
 	Stopped    Status = "stopped"
 	Failed     Status = "failed"     // could not be started, or ended badly for good
 	Restarting Status = "restarting" // waiting for its next attempt
-	Waiting    Status = "waiting"    // for a service or run in `after`
+	Waiting    Status = "waiting"    // for a service or run in `after`; of a timer: for its time
 	Done       Status = "done"       // of a run: it succeeded
 )
 
@@ -77,6 +86,13 @@ type State struct {
 	ExitCode     int       `json:"exit_code"`         // of the last attempt, -1 when a signal ended it
 	Message      string    `json:"message,omitempty"` // "exit status 3", for people
 
+	// Schedule is that of the Spec. Next is when a timer is due, and Last when it
+	// was started last, if that is known. A timer that is Failed waits for its
+	// time, too.
+	Schedule string    `json:"schedule,omitempty"`
+	Next     time.Time `json:"next,omitzero"`
+	Last     time.Time `json:"last,omitzero"`
+
 	// Ended is set when the process ended by itself and is not started again:
 	// restart is "no", or it is "on-failure" and the process succeeded.
 	Ended bool `json:"ended,omitempty"`
@@ -94,7 +110,7 @@ const (
 	Start   Op = "start"
 	Stop    Op = "stop"
 	Restart Op = "restart"
-	Reload  Op = "reload"
+	Reload  Op = "reload" // of a timer: give it another schedule or program, for its next time
 	Unload  Op = "unload" // stop and forget
 	// Update replaces the definition without disturbing the process, and is
 	// never shown as a change.
@@ -149,6 +165,12 @@ type Manager interface {
 // Key identifies a service or run within its instance: a run and a service
 // never share a name, so it is the name.
 func Key(s Spec) string { return s.Name }
+
+// Timer reports whether s is started at certain times.
+func (s Spec) Timer() bool { return s.Schedule != "" }
+
+// Timer reports whether s is that of a timer.
+func (s State) Timer() bool { return s.Schedule != "" }
 
 // Definition returns a digest of what a manager must know about the service
 // but a running process need not be restarted for.

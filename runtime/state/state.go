@@ -132,12 +132,13 @@ type Claim struct {
 	Hash string `json:"hash,omitempty"` // of the foreign content
 }
 
-// Service is what was last asked of the manager for one service or run.
+// Service is what was last asked of the manager for one service, run or timer.
 type Service struct {
 	Digest       string            `json:"digest"`
 	ReloadDigest string            `json:"reload_digest,omitempty"`
 	Inputs       map[string]string `json:"inputs,omitempty"` // path to hash, to say which one changed
 	Run          bool              `json:"run,omitempty"`
+	Schedule     string            `json:"schedule,omitempty"` // of a timer
 	At           plan.Pos          `json:"at"`
 }
 

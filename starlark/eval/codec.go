@@ -33,6 +33,7 @@ const (
 type rest struct {
 	Services  []plan.Service
 	Runs      []plan.Run
+	Timers    []plan.Timer
 	Promises  []plan.Promise
 	Values    map[string]plan.Value
 	New       []string // keys of Values
@@ -145,7 +146,7 @@ func (e *encoder) json(o other) error {
 
 func restOf(p *plan.Plan) *rest {
 	r := &rest{
-		Services: p.Services, Runs: p.Runs, Promises: p.Promises, Values: p.Values, Published: p.Published,
+		Services: p.Services, Runs: p.Runs, Timers: p.Timers, Promises: p.Promises, Values: p.Values, Published: p.Published,
 		Pending: p.Pending, Observed: p.Observed, Prints: p.Prints, Params: p.Params, Inputs: p.Inputs,
 	}
 	for _, key := range plan.SortedKeys(p.Values) {
@@ -202,7 +203,7 @@ func decode(data []byte) (*plan.Plan, error) {
 }
 
 func (r *rest) into(p *plan.Plan) {
-	p.Services, p.Runs, p.Promises, p.Values, p.Published = r.Services, r.Runs, r.Promises, r.Values, r.Published
+	p.Services, p.Runs, p.Timers, p.Promises, p.Values, p.Published = r.Services, r.Runs, r.Timers, r.Promises, r.Values, r.Published
 	p.Pending, p.Observed, p.Prints, p.Params, p.Inputs = r.Pending, r.Observed, r.Prints, r.Params, r.Inputs
 	for _, key := range r.New {
 		if value, ok := p.Values[key]; ok {

@@ -117,7 +117,7 @@ func (in *instance) prepare(changes []service.Change) ([]*step, error) {
 			}
 			u = in.add(c.Spec)
 		}
-		if c.Op == service.Start && u.state.PID != 0 && u.state.Digest != c.Spec.Digest {
+		if c.Op == service.Start && u.state.PID != 0 && u.state.Digest != c.Spec.Digest && !c.Spec.Timer() {
 			c.Op = service.Restart
 		}
 		st := &step{unit: u, change: c, after: u.state.After, stopped: make(chan struct{}), started: make(chan struct{})}

@@ -51,7 +51,7 @@ func (u *unit) launch(again bool) error {
 		}
 		s.Status, s.PID, s.Since = service.Running, p.PID(), u.began
 		s.Digest, s.Inputs = u.spec.Digest, u.spec.Inputs
-		u.started = true
+		u.started, u.main = true, p
 		u.watched.limit, u.watched.tree = u.spec.Limits.Memory, p.Tree()
 	})
 	return nil
@@ -105,7 +105,7 @@ func (u *unit) stop(again bool) error {
 	}
 	u.proc = nil
 	u.set(func(s *service.State) {
-		s.Status, s.PID, s.Ended, s.Message = service.Stopped, 0, false, ""
+		s.Status, s.PID, s.Ended, s.Message, s.Next = service.Stopped, 0, false, "", time.Time{}
 		u.watched.limit = 0
 	})
 	return nil
@@ -134,6 +134,10 @@ func (u *unit) ended() {
 	ran := u.in.sup.options.Clock.Now().Sub(u.began)
 	if !u.spec.Run {
 		u.in.sup.exits.publish(service.Exit{Instance: u.in.name, Name: u.name, Code: exit.Code, Reason: message, At: u.in.sup.options.Clock.Now()})
+	}
+	if u.spec.Timer() {
+		u.fired(p, exit, message)
+		return
 	}
 	u.clear(p, exit)
 	state, ended := outcome(u.spec, exit)

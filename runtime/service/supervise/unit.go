@@ -23,6 +23,7 @@ type unit struct {
 	state   service.State
 	wanted  bool // shall run
 	started bool // has been running since it was last asked to start
+	main    *process.Process // the last one that was started; who signals it need not be loop
 	watched struct {
 		limit int64 // of memory; 0: nothing to watch
 		tree  process.Tree
@@ -38,6 +39,7 @@ type unit struct {
 	timer      <-chan time.Time // of the next attempt; nil when there is none
 	stopTimer  func()
 	waiting    <-chan struct{} // for what spec is after; nil when not waiting
+	alarm      alarm           // of a timer
 }
 
 // request asks a unit for something; what is answered goes to done.
@@ -119,6 +121,10 @@ func (u *unit) loop() {
 			u.kill(x)
 		case <-u.timer:
 			u.timer = nil
+			if u.spec.Timer() {
+				u.look()
+				continue
+			}
 			u.attempt(true) // the state tells of an error, and of the next attempt
 		case <-u.waiting:
 			u.begin()
@@ -130,6 +136,9 @@ func (u *unit) loop() {
 func (u *unit) serve(r request) error {
 	switch r.op {
 	case service.Start:
+		if r.spec.Timer() {
+			return u.arm(r.spec)
+		}
 		return u.start(r.spec)
 	case service.Stop:
 		return u.stop(r.again)
@@ -138,6 +147,9 @@ func (u *unit) serve(r request) error {
 		u.unload()
 		return err
 	case service.Reload:
+		if r.spec.Timer() {
+			return u.rearm(r.spec, false)
+		}
 		return u.reload(r.spec)
 	case service.Update:
 		u.adopt(r.spec)
@@ -175,6 +187,9 @@ func (u *unit) adopt(spec service.Spec) {
 	u.spec = spec
 	u.set(func(s *service.State) {
 		s.Run, s.After, s.Definition = spec.Run, spec.After, spec.Definition()
+		if s.Schedule = spec.Schedule; s.Schedule == "" {
+			s.Next, s.Last = time.Time{}, time.Time{}
+		}
 		s.ReloadDigest, s.ReloadInputs = spec.ReloadDigest, spec.ReloadInputs
 	})
 }
