@@ -234,16 +234,25 @@ func (b *batch) remove() (removed int, err error) {
 	return removed + len(paths), removeAll(paths)
 }
 
-// noteUpdates records that what is not told to reload is as it shall be.
+// noteUpdates records what new definitions mean for processes that they do not
+// disturb: that one which is not told to reload counts as reloaded, and that
+// one which has ended for good stays so.
 func (b *batch) noteUpdates() error {
 	for _, name := range b.update {
-		spec := b.changes[name].Spec
-		f := b.units[name]
-		if f == nil || !f.started || f.reloadDigest == spec.ReloadDigest {
+		f, spec := b.units[name], b.changes[name].Spec
+		if f == nil || !f.started {
 			continue
 		}
-		if err := noteReload(b.record(b.instance, name), spec.ReloadDigest); err != nil {
-			return err
+		path := b.record(b.instance, name)
+		if f.reloadDigest != spec.ReloadDigest {
+			if err := note(path, "R", orDash(spec.ReloadDigest)); err != nil {
+				return err
+			}
+		}
+		if b.state(name, f).Ended && !f.final {
+			if err := note(path, "X"); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

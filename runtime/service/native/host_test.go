@@ -262,6 +262,12 @@ func TestHostRestartPolicy(t *testing.T) {
 		t.Errorf("no-good ran %d times", got)
 	}
 	// What ended, and is stopped with its instance, starts with it again.
+	specs[4].Restart = "always" // from its next start on
+	h.expect(h.reconcile(specs...), "update no-good (definition changed)")
+	h.settled(specs...)
+	if s := h.state("no-good"); !s.Ended || s.Status != service.Stopped || len(h.lines("no-good.times")) != 1 {
+		t.Errorf("an update disturbed what had ended: %+v", s)
+	}
 	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "no-bad"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -241,7 +241,7 @@ func (f *found) judgeEnd(s *service.State) {
 	}
 	code, message := ending(f.code, f.record.status)
 	good := code == 0
-	if f.file.Restart != "no" && !(f.file.Restart == "on-failure" && good) {
+	if !f.final && f.file.Restart != "no" && !(f.file.Restart == "on-failure" && good) {
 		return
 	}
 	s.ExitCode, s.Message = code, message

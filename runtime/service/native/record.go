@@ -15,6 +15,7 @@ type record struct {
 	digest       string
 	reloadDigest string
 	ended        bool // by itself
+	final        bool // and stays so, whatever its definition says now
 	code, status string
 }
 
@@ -42,6 +43,8 @@ func parseRecord(text string) record {
 			r.reloadDigest = fromDash(words[1])
 		case len(words) == 4 && words[0] == "E":
 			r.ended, r.code, r.status = true, words[1], words[2]
+		case len(words) == 1 && words[0] == "X":
+			r.final = true
 		}
 	}
 	return r
@@ -54,13 +57,12 @@ func fromDash(text string) string {
 	return text
 }
 
-// noteReload adds to a record that the service has, or will have, read what
-// digest covers.
-func noteReload(path, digest string) error {
+// note adds a line to a record that there is.
+func note(path string, words ...any) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "R %s\n", orDash(digest))
+	_, err = fmt.Fprintln(f, words...)
 	return errors.Join(err, f.Close())
 }

@@ -13,6 +13,10 @@ package native
 //	Q                      ended because somebody asked for it
 //	E CODE STATUS N        ended by itself: $EXIT_CODE and $EXIT_STATUS
 //
+// And one that instar adds:
+//
+//	X                      stays ended, although it would be started again by now
+//
 // A record that could not be written in full says less than it should, never
 // something else: at worst a service is restarted once too often.
 

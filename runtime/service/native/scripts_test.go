@@ -168,6 +168,7 @@ func TestRecord(t *testing.T) {
 		"S d - 0\nR r2\nR r3\n":            {started: true, digest: "d", reloadDigest: "r3"},
 		"S d r 0\nE exited 3 1\n":          {started: true, digest: "d", reloadDigest: "r", ended: true, code: "exited", status: "3"},
 		"S d r 0\nE exited 3 1\nS e f 1\n": {started: true, digest: "e", reloadDigest: "f"},
+		"S d r 0\nE exited 0 1\nX\n":       {started: true, digest: "d", reloadDigest: "r", ended: true, final: true, code: "exited", status: "0"},
 		"S d":                              {},
 		"S d r 0":                          {}, // the number may go on
 		"S d r 0\nR r":                     {started: true, digest: "d", reloadDigest: "r"},
@@ -179,7 +180,7 @@ func TestRecord(t *testing.T) {
 		}
 	}
 	path := filepath.Join(t.TempDir(), "x")
-	if err := noteReload(path, "r"); err == nil {
+	if err := note(path, "R", "r"); err == nil {
 		t.Error("noted for what was never started")
 	}
 	if r, err := readRecord(path); err != nil || r != (record{}) {
