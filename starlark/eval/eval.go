@@ -107,6 +107,7 @@ func evaluate(req Request, observe Observe, lim Limits, run func([]byte, sandbox
 	})
 	if err != nil {
 		p, _ := decode(encoded) // nothing, if it died
+		addSource(req.Dir, err)
 		return p, err
 	}
 	return decode(encoded)
