@@ -142,11 +142,17 @@ func (c *Comparison) declare(r plan.Resource, parts []plan.PathResource) ([]plan
 func (c *Comparison) step(r plan.Resource, parts []plan.PathResource) (Step, error) {
 	step := Step{Resource: r}
 	for _, part := range parts {
+		if data, err := c.data(part); err != nil || data {
+			if err != nil {
+				return step, err
+			}
+			continue
+		}
 		before, err := c.clear(part)
 		if err != nil {
 			return step, err
 		}
-		edits, err := part.Diff(c.view)
+		edits, err := c.explicit(part).Diff(c.view)
 		if err != nil {
 			return step, err
 		}
@@ -159,6 +165,36 @@ func (c *Comparison) step(r plan.Resource, parts []plan.PathResource) (Step, err
 		}
 	}
 	return step, nil
+}
+
+// data reports whether what stands at part's path was made once, by an earlier
+// profile: then it stays, whatever this one says.
+func (c *Comparison) data(part plan.PathResource) (bool, error) {
+	m := part.Target()
+	dir, isDir := part.(*plan.Dir)
+	if !c.owned[m.Path].Once || m.Once || isDir && dir.Implicit {
+		return false, nil
+	}
+	info, ok, err := plan.Lookup(c.view, m.Path)
+	if err != nil || !ok || isDir && info.Kind != plan.KindDir {
+		return false, err
+	}
+	c.Warnings = append(c.Warnings, m.At.String()+": "+m.Path+" was made once, and is data: it stays as it is")
+	return true, nil
+}
+
+// explicit returns part, or, for a parent folder that an earlier profile had
+// declared with a mode and owner of its own, one that takes these back.
+func (c *Comparison) explicit(part plan.PathResource) plan.PathResource {
+	d, ok := part.(*plan.Dir)
+	if !ok || !d.Implicit {
+		return part
+	}
+	rec, owned := c.owned[d.Path]
+	if !owned || rec.Implicit && rec.Claim == nil || rec.Foreign || rec.Once {
+		return part
+	}
+	return &plan.Dir{Meta: d.Meta}
 }
 
 // foreign marks an edit that replaces what instar did not put there, and warns

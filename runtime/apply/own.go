@@ -47,7 +47,7 @@ func (c *Comparison) Claim(owned map[string]state.Owned, steps ...Step) (map[str
 	copied := false
 	for _, step := range steps {
 		for _, e := range step.Edits {
-			if rec, ok := claims[e.Path]; ok && rec.Claim != nil {
+			if rec, ok := claims[e.Path]; ok && rec.Claim != nil && !c.neverMade(e.Path, rec) {
 				continue
 			}
 			rec, err := c.claim(e)
@@ -61,6 +61,16 @@ func (c *Comparison) Claim(owned map[string]state.Owned, steps ...Step) (map[str
 		}
 	}
 	return claims, nil
+}
+
+// neverMade reports whether rec is a claim of an apply that did not come to making
+// what it claimed, or data that is gone: what it was to be does not count.
+func (c *Comparison) neverMade(name string, rec state.Owned) bool {
+	if !rec.Once && (rec.Claim == nil || rec.Claim.Was != wasNothing) {
+		return false
+	}
+	_, exists, err := plan.Lookup(c.view, name)
+	return err == nil && !exists
 }
 
 // isData reports whether name lies in a folder that is made once.
@@ -83,7 +93,7 @@ func clone(m map[string]state.Owned) map[string]state.Owned {
 
 func (c *Comparison) claim(e plan.Edit) (state.Owned, error) {
 	rec, ok := c.owned[e.Path]
-	if ok {
+	if ok && !c.neverMade(e.Path, rec) {
 		rec.Claim = &state.Claim{Was: wasOurs}
 		return rec, nil
 	}
@@ -135,6 +145,10 @@ func (c *Comparison) Settle(claims map[string]state.Owned, changed map[string]bo
 		}
 		rec := old
 		rec.Claim, rec.By = nil, ""
+		if had && old.Once && !d.Resource.Target().Once && !changed[name] {
+			settled[name] = rec // data, which stays
+			continue
+		}
 		if !had {
 			rec = state.Owned{Foreign: true}
 		}

@@ -211,3 +211,26 @@ func TestPlantedNoteIsLeftAlone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was made once became an ordinary file, and lost what it held, when a later
+// profile declared it as one, and an ordinary folder as the parent of another.
+func TestOnceStaysWhateverTheProfileSays(t *testing.T) {
+	for name, later := range map[string][]any{
+		"file": {file("data/x", "new"), dir("data")}, "link": {link("data/x", "elsewhere")},
+		"implicit": {&plan.Dir{Meta: meta("data", 0o750), Implicit: true}, file("data/y", "1")},
+		"mode":     {dir("data")}, "link for the folder": {link("empty", "data")}, "nothing": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			d := dir("data")
+			d.Mode = 0o700
+			w.converge(once(d), once(file("data/x", "1")), once(dir("empty")))
+			w.put("data/x", "precious")
+			before := w.tree()
+			w.converge(later...)
+			expect(t, w.converge(later...))
+			w.converge()
+			w.expectTree(before...)
+		})
+	}
+}
