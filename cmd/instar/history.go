@@ -14,8 +14,8 @@ import (
 )
 
 const historyDoc = `One line for each processing of the instance: when, why, what it did, and what
-was wrong. With --json, all that is known of them, changes, promises and output of
-commands included.`
+was wrong. With --json, all that is known of them: changes, promises and output
+of commands, too. What an apply by hand leaves as it is leaves no line.`
 
 func historyFlags(o *options, f *pflag.FlagSet) {
 	f.IntVarP(&o.lines, "lines", "n", 20, "show the last `NUMBER` of processings; -1 for all")
@@ -80,10 +80,12 @@ func shortened(text string, n int) string {
 }
 
 // recorded writes a processing that was done here into the history. One that
-// found nothing to do leaves nothing.
+// changed nothing, and found no promise or run failing, leaves nothing: neither
+// does the second apply, nor an error in the profile.
 func (in *instance) recorded(by, requested string, r *report.Report) error {
 	s := r.Summary
-	if r.Error == nil && r.Pending == nil && len(r.Changes) == 0 && s.Changed+s.Removed+s.Restarted == 0 {
+	unkept := r.Error != nil && len(r.Promises)+len(r.Runs) > 0
+	if !unkept && len(r.Changes) == 0 && s.Changed+s.Removed+s.Restarted == 0 {
 		return nil
 	}
 	why := map[string]string{"": "asked: apply", state.Started: "asked: start", state.Stopped: "asked: stop"}[requested]

@@ -35,8 +35,8 @@ again. While it runs, commands go through it.
              own. Again, it upgrades what is installed
   uninstall  undo that; services run on
 
-Where no service manager runs the machine, as in a container, the node supervises
-the services itself: they end when it does. Otherwise they run on.`
+Where no service manager runs the machine, as in a container, the node
+supervises the services itself: they end when it does. Otherwise they run on.`
 
 // nodeLock and nodeSocket are files of the state folder.
 const (

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -224,13 +225,24 @@ func (k *kept) begin(first *control.Action) *Instance {
 	node := New(options)
 	k.node, k.gone = node, make(chan struct{})
 	k.work.Go(func() {
+		defer func() {
+			release()
+			k.ended(node.Destroyed())
+		}()
+		defer k.survive()
 		if err := node.Serve(ctx, first); err != nil {
 			k.log(err)
 		}
-		release()
-		k.ended(node.Destroyed())
 	})
 	return node
+}
+
+// survive keeps a defect that one instance has come upon from ending all: the
+// next scan begins with that one anew.
+func (k *kept) survive() {
+	if defect := recover(); defect != nil {
+		k.log(fmt.Errorf("a defect of instar: %v\n%s", defect, debug.Stack()))
+	}
 }
 
 // Serve does first, unless that is nil, and then serves the instance until ctx
