@@ -302,7 +302,6 @@ type upTest struct {
 	testing.TB
 	cmd        *exec.Cmd
 	dir, root  string
-	started    time.Time
 	errs, outs string // files of its output
 }
 

@@ -60,7 +60,7 @@ func (s Spec) launch() ([]string, *syscall.Credential, error) {
 var resetSignals = sync.OnceFunc(func() {
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
 		if signal.Ignored(sig) {
-			signal.Notify(make(chan os.Signal), sig) // never received: as good as ignored
+			signal.Notify(make(chan os.Signal, 1), sig) // never received: as good as ignored
 		}
 	}
 })
