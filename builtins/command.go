@@ -203,6 +203,9 @@ func (c *call) exec(kind string, p process, shell bool, at plan.Pos) (exec plan.
 	if exec.Argv, err = c.command(p.command); err != nil {
 		return exec, false, prefixed("command", err)
 	}
+	if err := c.nobodyElses(exec.Argv[0], other); err != nil {
+		return exec, false, prefixed("command", err)
+	}
 	if exec.Env, err = c.env(p.env, shell); err != nil {
 		return exec, false, err
 	}
@@ -216,6 +219,16 @@ func (c *call) exec(kind string, p process, shell bool, at plan.Pos) (exec plan.
 	}
 	c.argvs = append(c.argvs, argv{kind + " " + p.name, exec.Argv, at})
 	return exec, other, c.claimName(kind, p.name, at)
+}
+
+// nobodyElses refuses a program that the instance's user could replace before
+// another user runs it.
+func (c *call) nobodyElses(program string, other bool) error {
+	if _, inside := c.root.contains(program); !other || !inside || c.in.Instance.UID == 0 {
+		return nil
+	}
+	return hinted("name a program of the release or the system; of a wrapper, give its command, env and cwd",
+		"%s lies in the instance, whose user, %q, could replace it: another user may not run it", shorten(program), c.in.Instance.User)
 }
 
 // programTitle checks the name of a service, run or command.

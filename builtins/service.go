@@ -74,6 +74,9 @@ func (c *call) reload(s *plan.Service, v starlark.Value) (err error) {
 	if s.Reload, err = c.command(v); err != nil {
 		return err
 	}
+	if err := c.nobodyElses(s.Reload[0], s.OwnUser); err != nil {
+		return err
+	}
 	c.argvs = append(c.argvs, argv{"reload of service " + s.Name, s.Reload, s.At})
 	return nil
 }

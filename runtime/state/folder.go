@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sort"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -181,7 +182,11 @@ func (f Folder) Make() error {
 // Remove deletes all that is kept of the instance. The lock's holder calls it.
 func (f Folder) Remove() error { return os.RemoveAll(string(f)) }
 
-// Lock takes the instance's lock, or fails with [ErrLocked] at once. A lock left
+// lockPatience is how long a lock that is held is tried: a run that was killed while
+// it started a process may leave it for the moment until that has begun.
+const lockPatience = 100 * time.Millisecond
+
+// Lock takes the instance's lock, or fails with [ErrLocked]. A lock left
 // by a run that was killed does not count: the system released it. The caller
 // calls unlock once. Where the instance has no state by then, unlock leaves
 // nothing behind of what Lock had to create.
@@ -191,7 +196,7 @@ func (f Folder) Lock() (unlock func(), err error) { return f.LockAs("lock") }
 // the services.
 func (f Folder) LockAs(name string) (unlock func(), err error) {
 	made := missing(string(f))
-	for {
+	for deadline := time.Now().Add(lockPatience); ; {
 		if err := f.Make(); err != nil {
 			return nil, err
 		}
@@ -201,8 +206,11 @@ func (f Folder) LockAs(name string) (unlock func(), err error) {
 		case errors.Is(err, fs.ErrNotExist): // the one before us removed the folder
 		case err != nil:
 			return nil, fmt.Errorf("cannot lock %s: %w", f.Path(name), err)
-		case !ok:
+		case !ok && time.Now().After(deadline):
 			return nil, ErrLocked
+		case !ok:
+			_ = lock.Close() // holds nothing
+			time.Sleep(lockPatience / 10)
 		case current(lock):
 			return func() { f.unlock(lock, made) }, nil
 		default: // the one before us removed the file
