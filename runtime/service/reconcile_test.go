@@ -35,6 +35,8 @@ func TestReconcileOne(t *testing.T) {
 	s := spec("a")
 	run := s
 	run.Run = true
+	timer := run
+	timer.Schedule = "0 0 * * *"
 	noReload := s
 	noReload.ReloadSig = ""
 	with := func(s Spec, change func(*State)) State {
@@ -68,6 +70,17 @@ func TestReconcileOne(t *testing.T) {
 		{"reload", s, with(s, func(h *State) { h.ReloadDigest, h.ReloadInputs = "o", map[string]string{"etc/r": "2"} }), "reload a: etc/r changed"},
 		{"reload while down", s, with(s, func(h *State) { h.ReloadDigest, h.Status = "o", Restarting }), "update a: files it reloads changed"},
 		{"no way to reload", noReload, with(noReload, func(h *State) { h.ReloadDigest = "o" }), "update a: files it reloads changed"},
+		{"timer, new", timer, State{Name: "a", Status: Stopped}, "start a: not armed"},
+		{"timer, armed", timer, running(timer), ""},
+		{"timer, failed", timer, with(timer, func(h *State) { h.Status, h.Message = Failed, "exit status 1" }), ""},
+		{"timer, started", timer, with(timer, func(h *State) { h.Status = Running }), ""},
+		{"timer, another schedule", timer, with(timer, func(h *State) { h.Schedule, h.Digest = "1 1 1 1 1", "o" }),
+			"reload a: schedule was 1 1 1 1 1, is 0 0 * * *"},
+		{"timer, another program", timer, with(timer, func(h *State) { h.Status, h.Digest = Running, "o" }), "reload a: definition changed"},
+		{"timer, definition", timer, with(timer, func(h *State) { h.Definition = "o" }), "update a: definition changed"},
+		{"run became timer", timer, running(run), "start a: definition changed"},
+		{"timer became run", run, running(timer), "restart a: definition changed"},
+		{"service became timer", timer, running(s), "restart a: definition changed"},
 		{"definition", s, with(s, func(h *State) { h.Definition = "o" }), "update a: definition changed"},
 		{"definition not known", s, with(s, func(h *State) { h.Definition = "" }), ""},
 	} {

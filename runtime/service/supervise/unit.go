@@ -21,8 +21,8 @@ type unit struct {
 
 	// Guarded by in.mu, and written by loop but for what Apply prepares.
 	state   service.State
-	wanted  bool // shall run
-	started bool // has been running since it was last asked to start
+	wanted  bool             // shall run
+	started bool             // has been running since it was last asked to start
 	main    *process.Process // the last one that was started; who signals it need not be loop
 	watched struct {
 		limit int64 // of memory; 0: nothing to watch
