@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -373,5 +374,31 @@ func TestDiffHidesWhatNobodyRemembers(t *testing.T) {
 	diff := rep.Changes[0].Diff
 	if strings.Contains(diff, "secret") || !strings.Contains(diff, " user = root") || !strings.Contains(diff, "-********") {
 		t.Errorf("diff:\n%s", diff)
+	}
+}
+
+// TestSecretEnvironmentIsKeptApart: a service of another user does not run
+// through its script, and what is secret in its environment may not reach the
+// manager's definition.
+func TestSecretEnvironmentIsKeptApart(t *testing.T) {
+	w := newWorld(t)
+	s := program("alpha")
+	s.OwnUser = true
+	s.Exec.Env = []string{"PLAIN=1", "TOKEN=top-secret-token"}
+	w.profile = func(plan.View) *plan.Plan {
+		p := planOf(s)
+		p.Secrets = []string{"top-secret-token"}
+		return p
+	}
+	e := w.engine()
+	if _, err := e.Converge(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	spec := e.Specs[0]
+	if !slices.Contains(spec.Env, "PLAIN=1") || slices.Contains(spec.Env, "TOKEN=top-secret-token") {
+		t.Errorf("environment %q", spec.Env)
+	}
+	if !slices.Equal(spec.PrivateEnv, []string{"TOKEN=top-secret-token"}) {
+		t.Errorf("private environment %q", spec.PrivateEnv)
 	}
 }

@@ -182,7 +182,7 @@ func (w *work) identify(name string, x plan.Exec, at plan.Pos) service.Spec {
 func (w *work) serviceSpec(s plan.Service) (service.Spec, error) {
 	spec := w.identify(s.Name, s.Exec, s.At)
 	if s.OwnUser {
-		spec.Env = append(spec.Env, s.Exec.Env...)
+		w.declaredEnv(&spec, s.Exec.Env)
 	} else {
 		spec.Argv = []string{filepath.Join(w.Settings.Root, s.Script)}
 		spec.Dir = w.Settings.Root
@@ -206,6 +206,18 @@ func (w *work) serviceSpec(s plan.Service) (service.Spec, error) {
 	return spec, w.digestSpec(&spec, s.Exec, s.Uses, except)
 }
 
+// declaredEnv gives a program that does not run through its script what its
+// declaration sets, and keeps apart what is secret.
+func (w *work) declaredEnv(spec *service.Spec, env []string) {
+	for _, pair := range env {
+		if w.Mask.Contains([]byte(pair)) {
+			spec.PrivateEnv = append(spec.PrivateEnv, pair)
+		} else {
+			spec.Env = append(spec.Env, pair)
+		}
+	}
+}
+
 func (w *work) runSpec(r plan.Run) (service.Spec, error) {
 	spec := w.identify(r.Name, r.Exec, r.At)
 	spec.Run, spec.Restart, spec.After = true, "on-failure", r.After
@@ -213,7 +225,7 @@ func (w *work) runSpec(r plan.Run) (service.Spec, error) {
 		spec.Argv = []string{filepath.Join(w.Settings.Root, r.Script)}
 		spec.Dir = w.Settings.Root
 	} else {
-		spec.Env = append(spec.Env, r.Exec.Env...)
+		w.declaredEnv(&spec, r.Exec.Env)
 	}
 	return spec, w.digestSpec(&spec, r.Exec, r.Uses, nil)
 }

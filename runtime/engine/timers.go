@@ -23,7 +23,7 @@ func (w *work) timerSpec(t plan.Timer) (service.Spec, error) {
 			return spec, err
 		}
 	case t.OwnUser:
-		spec.Env = append(spec.Env, t.Exec.Env...)
+		w.declaredEnv(&spec, t.Exec.Env)
 	default:
 		spec.Argv = []string{filepath.Join(w.Settings.Root, t.Script)}
 		spec.Dir = w.Settings.Root

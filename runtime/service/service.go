@@ -24,9 +24,12 @@ type Spec struct {
 	Run      bool     // expected to end: an `etc/run` program, or a timer
 	Argv     []string // the program that is executed: the script, or the command itself
 	Env      []string // whole environment, "K=V"; no secret ever stands here
-	Dir      string
-	Identity plan.Identity
-	Umask    int // 027; managers whose children inherit it from instar do not look at it
+	// PrivateEnv is the part of the environment that holds secrets: it may not
+	// stand in any definition that others can read.
+	PrivateEnv []string
+	Dir        string
+	Identity   plan.Identity
+	Umask      int // 027; managers whose children inherit it from instar do not look at it
 
 	// Schedule is set for a timer: when the program is started, in the five
 	// fields of runtime/schedule. It is armed where services are started, and

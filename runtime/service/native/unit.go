@@ -105,6 +105,10 @@ func (u *unit) check() {
 	if !filepath.IsAbs(s.Dir) {
 		u.fail("its folder %q is not absolute", s.Dir)
 	}
+	if len(s.PrivateEnv) > 0 {
+		name, _, _ := strings.Cut(s.PrivateEnv[0], "=")
+		u.fail("its variable %s holds a secret, which anybody could read in the unit of a service with a user of its own: hand it over in a file", name)
+	}
 	if u.user && s.Identity.UID >= 0 && s.Identity.UID != u.uid {
 		u.fail("it runs as user %d, which a user's own service manager cannot", s.Identity.UID)
 	}

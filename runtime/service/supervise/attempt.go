@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,7 +33,7 @@ func (u *unit) launch(again bool) error {
 	}
 	output := u.log.lines()
 	p, err := process.Start(process.Spec{
-		Argv: u.spec.Argv, Env: u.spec.Env, Dir: u.spec.Dir, Identity: u.spec.Identity,
+		Argv: u.spec.Argv, Env: slices.Concat(u.spec.Env, u.spec.PrivateEnv), Dir: u.spec.Dir, Identity: u.spec.Identity,
 		Mark:   process.Mark(u.in.sup.options.MarkBase, markKind, u.in.name, u.name),
 		Stdout: output, Stderr: output,
 		NoFile: u.spec.Limits.NoFile, NProc: u.spec.Limits.NProc,
@@ -249,7 +250,7 @@ func (u *unit) reloadByCommand(spec service.Spec) error {
 	})
 	output := u.log.lines()
 	exit, err := process.Run(ctx, process.Spec{
-		Argv: spec.ReloadArgv, Env: spec.Env, Dir: spec.Dir, Identity: spec.Identity,
+		Argv: spec.ReloadArgv, Env: slices.Concat(spec.Env, spec.PrivateEnv), Dir: spec.Dir, Identity: spec.Identity,
 		// Not the service's mark: the command is ended without it.
 		Mark:   process.Mark(u.in.sup.options.MarkBase, markKind, u.in.name, u.name+"/reload"),
 		Stdout: output, Stderr: output,
