@@ -44,6 +44,9 @@ func (a *app) resolve(arg string, mine bool) (*instance, *state.State, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if st, err = a.wanted(t, st); err != nil {
+		return nil, nil, err
+	}
 	s, err := a.settings(t, st)
 	if err != nil {
 		return nil, nil, err

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -23,16 +24,16 @@ import (
 	"instar/runtime/state"
 )
 
-const nodeDoc = `The node keeps all instances that are requested of it converged: it processes one
-when its request or its profile changes, when a service ends that nobody stopped,
-when its promises fail, at boot, once a day, and, after a failure, again and
-again. While it runs, commands go through it.
+const nodeDoc = `The node keeps all instances that are requested of it converged: it processes
+one when its request or its profile changes, when a service ends that nobody
+stopped, when its promises fail, at boot, once a day, and, after a failure,
+again and again. While it runs, commands go through it.
 
   run        serve in the foreground, until SIGTERM
   status     what the node serves, and what is wrong
-  install    have the machine's service manager (systemd) run it, from now on and
-             after each boot; root's node is the machine's, another user's their
-             own. Again, it upgrades what is installed
+  install    have the machine's service manager (systemd) run it, from now on
+             and after each boot; root's node is the machine's, another user's
+             their own. Again, it upgrades what is installed
   uninstall  undo that; services run on
 
 Where no service manager runs the machine, as in a container, the node
@@ -119,6 +120,9 @@ func counted(n int, what string) string {
 	return strconv.Itoa(n) + " " + what
 }
 
+// dyingTime is how long a node that was killed may hold its lock.
+const dyingTime = time.Second
+
 // lockNode has this process be the only node of the state folder, and notes its
 // number there.
 func (a *app) lockNode() (release func(), err error) {
@@ -127,8 +131,10 @@ func (a *app) lockNode() (release func(), err error) {
 	}
 	path := filepath.Join(string(a.home), nodeLock)
 	lock := flock.New(path, flock.SetPermissions(0o600))
-	ok, err := lock.TryLock()
-	if err != nil {
+	patience, cancel := context.WithTimeout(context.Background(), dyingTime)
+	defer cancel()
+	ok, err := lock.TryLockContext(patience, 50*time.Millisecond)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, err
 	}
 	if !ok {

@@ -15,9 +15,9 @@ import (
 )
 
 const requestDoc = `Writes down that the instance is wanted, and stores a copy of its profile; the
-node does the rest, now or when it runs. What the instance remembers is repeated,
-as by apply. Nothing is evaluated here: instar node status, and instar history,
-say what came of it.
+node does the rest, now or when it runs. What the instance remembers is
+repeated, as by apply. Nothing is evaluated here: instar node status, and instar
+history, say what came of it.
 
 The file is documented (docs/node.md): other tools may write it, too.`
 
@@ -69,13 +69,10 @@ func (a *app) ask(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	known := *st
-	if r := node.Pending(a.home, t.name); r != nil {
-		if known.Settings, err = a.requestSettings(r); err != nil {
-			return err
-		}
+	if st, err = a.wanted(t, st); err != nil {
+		return err
 	}
-	s, err := a.settings(t, &known)
+	s, err := a.settings(t, st)
 	if err != nil {
 		return err
 	}
@@ -92,6 +89,19 @@ func (a *app) ask(ctx context.Context, args []string) error {
 		return err
 	}
 	return a.asked(ctx, t.name)
+}
+
+// wanted returns the state with the settings that are requested and not applied
+// yet, where there are such.
+func (a *app) wanted(t target, st *state.State) (*state.State, error) {
+	r := node.Pending(a.home, t.name)
+	if r == nil || r.State == state.Destroyed {
+		return st, nil
+	}
+	next := *st
+	var err error
+	next.Settings, err = a.requestSettings(r)
+	return &next, err
 }
 
 // asked says what happens to a request.

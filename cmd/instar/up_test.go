@@ -25,6 +25,7 @@ import (
 //	up JOB ARGS...           start `instar up ARGS` in the background and wait until it
 //	                         serves; what it prints goes to the files JOB.out and JOB.err
 //	upstart JOB ARGS...      as up, without waiting
+//	node JOB                 start `instar node run`, as up does
 //	signal JOB|PID SIGNAL    send a signal: INT, TERM, HUP, KILL, STOP, CONT
 //	ended JOB CODE           wait until it has ended, with this exit code
 //	pid VAR NAME SERVICE     wait until a service runs, and set VAR to its pid
@@ -35,6 +36,7 @@ import (
 var upCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"up": scriptUp, "upstart": scriptUpStart, "signal": scriptSignal, "ended": scriptEnded, "pid": scriptPID,
 	"same": scriptSame, "alive": scriptAlive, "await": scriptAwait, "count": scriptCount,
+	"node": scriptNode,
 }
 
 // scriptPatience is how long scripts wait for what must come.
@@ -75,7 +77,29 @@ func scriptUpStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: upstart JOB ARGS...")
 	}
-	cmd := scriptInstar(ts, append([]string{"up"}, args[1:]...)...)
+	background(ts, append([]string{args[0], "up"}, args[1:]...)...)
+}
+
+func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: node JOB")
+	}
+	background(ts, args[0], "node", "run")
+	eventually(ts, "node serves", func() error {
+		text := ts.ReadFile(args[0] + ".err")
+		if !jobs(ts)[args[0]].running() {
+			ts.Fatalf("the node has ended:\n%s", text)
+		}
+		if !strings.Contains(text, "node: serving") {
+			return errors.New(text)
+		}
+		return nil
+	})
+}
+
+// background starts instar as a job: its name, then the arguments.
+func background(ts *testscript.TestScript, args ...string) {
+	cmd := scriptInstar(ts, args[1:]...)
 	out, err := os.Create(ts.MkAbs(args[0] + ".out"))
 	ts.Check(err)
 	defer out.Close()

@@ -83,7 +83,12 @@ func (k *kept) settings(st *state.State, action control.Action) (s state.Setting
 	s = st.Settings
 	switch {
 	case action.Settings != nil && action.Base != nil:
-		s = k.options.Merge(st.Settings, *action.Base, *action.Settings)
+		if pending && r.State != state.Destroyed {
+			if s, err = k.options.Settings(r); err != nil {
+				return s, "", err
+			}
+		}
+		s = k.options.Merge(s, *action.Base, *action.Settings)
 	case action.Settings != nil:
 		s = *action.Settings
 	case action.Verb != "destroy" && doomed(st, r, pending):
