@@ -7,6 +7,7 @@ import (
 	"instar/runtime/control"
 	"instar/runtime/report"
 	"instar/runtime/service"
+	"instar/runtime/service/native"
 	"instar/runtime/state"
 )
 
@@ -53,6 +54,12 @@ func (a *app) converge(ctx context.Context, in *instance, manager service.Manage
 	e, done := in.real(manager, a.ui.follow(false))
 	defer done()
 	e.Reveal, e.Diffs, e.Requested = a.opts.reveal, a.ui.verbose, requested
+	if manager != nil {
+		e.Unsupported = func(s service.Spec) []string { return native.Unsupported(manager, s) }
+		if text := native.Hint(manager); text != "" {
+			a.ui.hint(text)
+		}
+	}
 	r, err := e.Converge(ctx)
 	if noted := in.recorded("apply", requested, r); noted != nil {
 		a.ui.warn(noted.Error())

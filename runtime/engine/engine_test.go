@@ -11,6 +11,7 @@ import (
 
 	"instar/runtime/fsys"
 	"instar/runtime/plan"
+	"instar/runtime/service"
 	"instar/runtime/state"
 )
 
@@ -400,5 +401,30 @@ func TestSecretEnvironmentIsKeptApart(t *testing.T) {
 	}
 	if !slices.Equal(spec.PrivateEnv, []string{"TOKEN=top-secret-token"}) {
 		t.Errorf("private environment %q", spec.PrivateEnv)
+	}
+}
+
+// choosy is a manager that takes no service called gamma.
+type choosy struct{ *service.Recorder }
+
+func (choosy) Refuses(spec service.Spec) string {
+	if spec.Name == "gamma" {
+		return "its name"
+	}
+	return ""
+}
+
+func TestWhatTheManagerRefusesIsSaid(t *testing.T) {
+	w := newWorld(t)
+	w.profile = func(plan.View) *plan.Plan { return planOf(program("alpha"), program("gamma")) }
+	e := w.engine()
+	e.Manager = choosy{&service.Recorder{}}
+	rep, err := e.Converge(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, changes(rep), "start alpha")
+	if len(rep.Warnings) != 1 || !strings.Contains(rep.Warnings[0], "gamma is left out: its name") {
+		t.Errorf("warnings %q", rep.Warnings)
 	}
 }

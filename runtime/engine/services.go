@@ -54,6 +54,7 @@ func (w *work) services(ctx context.Context) error {
 	if err := service.Validate(specs); err != nil {
 		return err
 	}
+	specs = w.accepted(specs)
 	w.specs, w.Specs = specs, specs
 	if w.Manager == nil {
 		return nil
@@ -65,6 +66,23 @@ func (w *work) services(ctx context.Context) error {
 	}
 	changes := service.Reconcile(specs, have, w.requested(w.state) == state.Started)
 	return w.applyServices(ctx, w.allowed(changes))
+}
+
+// accepted leaves out, and says so, what the manager cannot run at all.
+func (w *work) accepted(specs []service.Spec) []service.Spec {
+	refuser, ok := w.Manager.(service.Refuser)
+	if !ok {
+		return specs
+	}
+	var taken []service.Spec
+	for _, spec := range specs {
+		if why := refuser.Refuses(spec); why != "" {
+			w.warn(fmt.Sprintf("%s: %s is left out: %s", spec.At, spec.Name, why))
+			continue
+		}
+		taken = append(taken, spec)
+	}
+	return taken
 }
 
 // warnUnsupported tells what the manager cannot do: never is that dropped

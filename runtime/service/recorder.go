@@ -52,6 +52,14 @@ func (r *Recorder) Platform() string {
 	return r.Real.Platform()
 }
 
+// Refuses implements [Refuser] as the real manager does.
+func (r *Recorder) Refuses(spec Spec) string {
+	if real, ok := r.Real.(Refuser); ok {
+		return real.Refuses(spec)
+	}
+	return ""
+}
+
 // Render implements [Manager].
 func (r *Recorder) Render(spec Spec) ([]Artifact, error) {
 	if r.Real == nil {

@@ -165,6 +165,13 @@ type Manager interface {
 	Exits(ctx context.Context) (<-chan Exit, error)
 }
 
+// Refuser is a Manager that cannot run everything.
+type Refuser interface {
+	// Refuses says, for people, why the manager does not take spec; "" when it
+	// does.
+	Refuses(spec Spec) string
+}
+
 // Key identifies a service or run within its instance: a run and a service
 // never share a name, so it is the name.
 func Key(s Spec) string { return s.Name }

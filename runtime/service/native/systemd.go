@@ -150,6 +150,14 @@ func LogCommand(m service.Manager, instance string, names []string, follow bool)
 	return argv, nil
 }
 
+// Refuses implements [service.Refuser].
+func (m *systemd) Refuses(spec service.Spec) string {
+	if spec.Timer() {
+		return "this version puts no timers under systemd; `instar up` keeps their time"
+	}
+	return ""
+}
+
 // Platform implements [service.Manager].
 func (m *systemd) Platform() string { return "systemd" }
 
