@@ -180,7 +180,26 @@ func (f Folder) Make() error {
 }
 
 // Remove deletes all that is kept of the instance. The lock's holder calls it.
-func (f Folder) Remove() error { return os.RemoveAll(string(f)) }
+// The state itself goes last: until then a removal that was interrupted can be
+// repeated, and no record of a command outlives the instance.
+func (f Folder) Remove() error {
+	entries, err := os.ReadDir(string(f))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "state.json" || e.Name() == "lock" {
+			continue
+		}
+		if err := os.RemoveAll(f.Path(e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(f.Path("state.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(string(f))
+}
 
 // lockPatience is how long a lock that is held is tried: a run that was killed while
 // it started a process may leave it for the moment until that has begun.
