@@ -3,11 +3,13 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"go.starlark.net/starlark"
 
 	"instar/runtime/plan"
+	"instar/runtime/secret"
 )
 
 // copy(path, source, mode=None)
@@ -76,6 +78,7 @@ func (c *call) copyProfile(m plan.Meta, ref string) (starlark.Value, error) {
 	}
 	abs := c.profilePath(name)
 	c.input(plan.Input{Path: abs, What: "exists", Answer: standing(info)})
+	c.copies = append(c.copies, profileCopy{name, m})
 	return c.declare(aCopy, &plan.Copy{Meta: m, From: abs, Source: "copy of " + name})
 }
 
@@ -90,4 +93,41 @@ func (c *call) copyLibrary(m plan.Meta, ref string) (starlark.Value, error) {
 		m.Mode = 0o640
 	}
 	return c.declare(aFile, &plan.File{Meta: m, Content: text, Source: "copy of " + name})
+}
+
+// profileCopy is a file or folder of the profile that is copied.
+type profileCopy struct {
+	name string
+	meta plan.Meta
+}
+
+// checkCopy refuses a copy that everybody could read of what contains a secret.
+func (s *Session) checkCopy(p profileCopy, masker *secret.Masker) error {
+	return fs.WalkDir(s.profile, p.name, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return nil // what cannot be read, the copying tells
+		}
+		mode := p.meta.Mode
+		if info, err := entry.Info(); err == nil && mode&plan.KeepMode != 0 {
+			mode = plan.Mode(info.Mode().Perm())
+		}
+		if mode&0o004 == 0 {
+			return nil
+		}
+		content, err := s.readProfile(name)
+		if err != nil || !masker.Contains(content) {
+			return nil
+		}
+		return failure(p.meta.At, "mode = 0o640", "%q contains a secret, and the mode of its copy, %04o, lets everybody read it", name, mode)
+	})
+}
+
+// readProfile reads a file of the profile as far as one with a secret may be long.
+func (s *Session) readProfile(name string) ([]byte, error) {
+	file, err := s.profile.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, 1<<20))
 }

@@ -63,6 +63,11 @@ func (s *Session) checkSecrets() error {
 				"%q contains a secret, and its mode, %04o, lets everybody read it", file.Path, file.Mode)
 		}
 	}
+	for _, p := range s.copies {
+		if err := s.checkCopy(p, masker); err != nil {
+			return err
+		}
+	}
 	for _, a := range s.argvs {
 		for i, arg := range a.args {
 			if masker.Contains([]byte(arg)) {

@@ -62,7 +62,8 @@ type Session struct {
 	asked    map[plan.Input]bool
 	sources  map[string]*source // templates, parsed
 	users    map[string]User
-	argvs    []argv       // what anybody can see in the list of processes
+	argvs    []argv // what anybody can see in the list of processes
+	copies   []profileCopy
 	refs     []reference  // paths in uses and reload_on
 	afters   []afterNames // names in after
 }
