@@ -61,7 +61,7 @@ func (a *app) converge(ctx context.Context, in *instance, manager service.Manage
 		}
 	}
 	r, err := e.Converge(ctx)
-	if noted := in.recorded("apply", requested, r); noted != nil {
+	if noted := in.recorded("apply", "asked: "+verbOf(requested), r); noted != nil {
 		a.ui.warn(noted.Error())
 	}
 	if noted := in.rerequest(); noted != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -82,12 +83,42 @@ func shortened(text string, n int) string {
 // recorded writes a processing that was done here into the history. One that
 // changed nothing, and found no promise or run failing, leaves nothing: neither
 // does the second apply, nor an error in the profile.
-func (in *instance) recorded(by, requested string, r *report.Report) error {
+func (in *instance) recorded(by, why string, r *report.Report) error {
 	s := r.Summary
 	unkept := r.Error != nil && len(r.Promises)+len(r.Runs) > 0
 	if !unkept && len(r.Changes) == 0 && s.Changed+s.Removed+s.Restarted == 0 {
 		return nil
 	}
-	why := map[string]string{"": "asked: apply", state.Started: "asked: start", state.Stopped: "asked: stop"}[requested]
 	return history.Append(in.folder, history.Of(r, by, why, nil))
+}
+
+// verbOf names the command that asks for a state.
+func verbOf(requested string) string {
+	switch requested {
+	case state.Started:
+		return "start"
+	case state.Stopped:
+		return "stop"
+	}
+	return "apply"
+}
+
+// recording has an `up` write the history, too.
+func (in *instance) recording(next report.Sink) report.Sink {
+	var mu sync.Mutex
+	why := "up"
+	return func(ev report.Event) {
+		mu.Lock()
+		switch ev.Kind {
+		case "bang":
+			why = "bang: " + ev.Text
+		case "done":
+			if err := in.recorded("up", why, ev.Report); err != nil {
+				next(report.Event{Time: ev.Time, Kind: "warning", Text: err.Error()})
+			}
+			why = "up"
+		}
+		mu.Unlock()
+		next(ev)
+	}
 }

@@ -184,7 +184,7 @@ func (s *serving) options(manager *supervise.Supervisor) node.Options {
 		Mask:    in.mask,
 		Status:  s.status,
 		Exit:    s.exit,
-		Sink:    s.view.show,
+		Sink:    in.recording(s.view.show),
 	}
 }
 

@@ -293,6 +293,7 @@ func (k *kept) ended(destroyed bool) {
 	}
 	r := k.request
 	k.mu.Unlock()
+	k.files.tell() // of when its retention has passed
 	switch {
 	case purged && (r == nil || r.State == state.Destroyed):
 		if err := request.Remove(k.options.Home, k.name); err != nil {

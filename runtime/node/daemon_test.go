@@ -666,6 +666,13 @@ func TestDaemonDestroyed(t *testing.T) {
 
 // The retention is stored once, never shortened, and outlives the daemon.
 func TestDaemonRetention(t *testing.T) {
+	t.Run("same", func(t *testing.T) { testRetention(t, false) })
+	t.Run("next", func(t *testing.T) { testRetention(t, true) })
+}
+
+// testRetention destroys; with again set, the next daemon sees that the time has
+// passed.
+func testRetention(t *testing.T, again bool) {
 	f := newFarm(t)
 	f.profile("web", "once")
 	f.request("web", "started")
@@ -688,8 +695,10 @@ func TestDaemonRetention(t *testing.T) {
 	if _, err := f.disk("web").Stat("data"); err != nil {
 		t.Errorf("its data is gone: %v", err)
 	}
-	f.retire()
-	f.run()
+	if again {
+		f.retire()
+		f.run()
+	}
 	f.until("purged", func() bool { return !f.home.Instance("web").Exists() })
 	if time.Now().Before(until) {
 		t.Error("too early")
