@@ -128,6 +128,11 @@ func (s *Session) checkRotations() error {
 				t.Exec.Identity, t.OwnUser = service.Exec.Identity, service.OwnUser
 			}
 		}
+		if len(t.Rotation.Then) > 0 {
+			if err := (&call{Session: s}).nobodyElses(t.Rotation.Then[0], t.OwnUser); err != nil {
+				return failure(t.At, "", "rotate: then: %v", err)
+			}
+		}
 	}
 	return nil
 }
