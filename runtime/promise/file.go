@@ -50,6 +50,9 @@ func (c *Checker) file(ctx context.Context, p plan.Promise) error {
 // should be empty is mostly an error message. A long line is not shown: a
 // secret might be cut.
 func (c *Checker) firstLine(f *os.File) string {
+	if foreign(f) {
+		return ""
+	}
 	buf := make([]byte, 4096)
 	n, _ := f.Read(buf) // what can't be read is not shown
 	line, _, whole := strings.Cut(string(buf[:n]), "\n")
@@ -57,6 +60,13 @@ func (c *Checker) firstLine(f *os.File) string {
 		return ""
 	}
 	return fmt.Sprintf(", which begin with %q", c.Masker.String(strings.ToValidUTF8(line, "\uFFFD")))
+}
+
+// foreign reports whether links led to f: whoever planted them may not be allowed
+// to read it, and have root tell what stands in it.
+func foreign(f *os.File) bool {
+	real, err := filepath.EvalSymlinks(f.Name())
+	return err != nil || real != filepath.Clean(f.Name())
 }
 
 // newest returns the path itself, or that of the newest regular file that it
