@@ -242,6 +242,9 @@ func (u *ui) status(s *report.Status, st *state.State) {
 	if s.LastBang != nil {
 		t.texts("last bang", ago(s.LastBang.At)+": "+s.LastBang.Reason)
 	}
+	if s.Error != nil {
+		t.add(cell{"problem", bold}, cell{s.Error.Message, red})
+	}
 	u.print(t.render(u.outColor))
 	u.processes("services", s.Services)
 	u.processes("runs", s.Runs)

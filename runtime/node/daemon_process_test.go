@@ -208,4 +208,3 @@ func TestDaemonOlderButDifferent(t *testing.T) {
 	f.check(os.Chtimes(filepath.Join(dir, "instance.star"), old, old))
 	f.runs("web", "b")
 }
-

@@ -323,4 +323,3 @@ func trustedHere(t *testing.T, f *farm) request.Trust {
 	f.home = state.Home(filepath.Join(f.dir, "state"))
 	return request.Mine()
 }
-
