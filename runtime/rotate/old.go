@@ -200,6 +200,9 @@ func (r *rotation) pack(plain, packed string) (err error) {
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
+	if err := r.before(); err != nil {
+		return err
+	}
 	if err := r.like(unfinished, info); err != nil {
 		return err
 	}

@@ -180,6 +180,29 @@ func TestGapsAreLeftAlone(t *testing.T) {
 	b.expect("a.01: no number of ours", "a.1: now", "a.2024: the year")
 }
 
+// What is written while a file is compressed stays, and is compressed the next
+// time.
+func TestStillWrittenTo(t *testing.T) {
+	b := newBench(t)
+	b.write("a", "now")
+	b.write("a.1", "one")
+	root, err := fsys.OpenRoot(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	r := rotation{root: root, keep: 3, euid: b.euid, say: t.Logf, step: func() error {
+		if _, err := os.Stat(b.path(fsys.TempName("a.2.gz"))); err == nil {
+			b.write("a.2", "one and more")
+		}
+		return nil
+	}}
+	r.all([]string{"a"})
+	b.expect("a.1: now", "a.2: one and more")
+	b.run(3, 0, "a")
+	b.expect("a.1: now", "a.2.gz: one and more")
+}
+
 // Mode, owner and time are those of the log, whatever the umask.
 func TestLikeness(t *testing.T) {
 	b := newBench(t)

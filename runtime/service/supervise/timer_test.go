@@ -69,8 +69,11 @@ func (b *bench) set(d time.Duration) {
 		t.at = t.at.Add(d)
 	}
 	b.clock.mu.Unlock()
-	b.jump(time.Minute)
+	b.look()
 }
+
+// look passes a minute, within which every timer looks at the clock.
+func (b *bench) look() { b.Helper(); b.jump(time.Minute) }
 
 // ran waits until the job has been run n times and has ended.
 func (b *bench) ran(name string, n int) service.State {
@@ -180,6 +183,23 @@ func TestTimerNeverTwice(t *testing.T) {
 	b.ran("job", 2)
 	if !strings.HasSuffix(b.read("job.ran"), "later\n") {
 		t.Errorf("ran: %q", b.read("job.ran"))
+	}
+}
+
+// Another program, told in the moment when the old one is due, is started at once.
+func TestTimerReloadMissesNothing(t *testing.T) {
+	b := newTimers(t)
+	b.reconcile(b.cron("job", "0 0 * * *", "echo old >>job.ran"))
+	b.clock.mu.Lock()
+	b.clock.now = midnight.Add(time.Second) // and nothing has looked yet
+	b.clock.mu.Unlock()
+	if changes := b.reconcile(b.cron("job", "0 0 * * *", "echo new >>job.ran")); len(changes) != 1 || changes[0].Op != service.Reload {
+		t.Errorf("changes: %+v", changes)
+	}
+	b.look()
+	b.ran("job", 1)
+	if got := b.read("job.ran"); got != "new\n" {
+		t.Errorf("ran %q", got)
 	}
 }
 
