@@ -76,7 +76,8 @@ type Input struct {
 	What string `json:"what"`
 	// Answer is the hex SHA-256 of the content or of the sorted names joined by
 	// NUL; for "exists" one of "file", "exec" (executable), "folder", "other". "" when
-	// nothing stands there.
+	// nothing stands there, or, for a content, when it was not read by the profile
+	// itself: names of users are looked up by the system.
 	Answer string `json:"answer"`
 }
 
