@@ -75,12 +75,12 @@ func TestCopy(t *testing.T) {
 		t.Errorf("current: %v", err)
 	}
 	skip := filepath.Join(dir, "web", "state")
-	c, err := Store(folder, source, skip)
-	if err != nil {
+	if _, err := Store(folder, source, skip); err != nil {
 		t.Fatal(err)
 	}
 	write("instance.star", "2", 0o644)
-	if c, err = Current(folder); err != nil || c.Source != source {
+	c, err := Current(folder)
+	if err != nil || c.Source != source {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	if data, err := os.ReadFile(filepath.Join(c.Path(), "instance.star")); string(data) != "1" {
