@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script: behaviour, seen through the program. They
-// have their own state folder ($WORK/state) and, besides testscript's own commands:
+// have their own state folder ($WORK/state), their user's name in $ME and, besides testscript's own commands:
 //
 //	code N PROGRAM ARGS...   the program must exit with N
 //	json PATH [VALUE]        the last stdout is one JSON document, with VALUE at PATH;
@@ -49,6 +50,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "xdgstate"))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			me, err := user.Current()
+			if err != nil {
+				return err
+			}
+			env.Setenv("ME", me.Username)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
 			env.Values["locks"] = map[string]func(){}
 			env.Values["jobs"] = map[string]*job{}
