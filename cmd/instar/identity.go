@@ -11,6 +11,7 @@ import (
 
 	"instar/runtime/fsys"
 	"instar/runtime/plan"
+	"instar/runtime/state"
 )
 
 // who is the instance's user.
@@ -58,6 +59,17 @@ func identify(named, root string, mine bool) (who, error) {
 			fmt.Sprintf("only root may name another user: --user %s, and you are %s", named, userName(me)), "leave --user out, or run instar as root"}
 	}
 	return w, nil
+}
+
+// still refuses to run an instance as root that ran as another user before, only
+// because its root folder, which that user may have removed, is not there.
+func (w who) still(st *state.State, root string) error {
+	if !w.superuser || !w.byDefault || st.RanAs == "" || w.user == st.RanAs {
+		return nil
+	}
+	return &permissionError{
+		fmt.Sprintf("instance %q ran as %s, and its root %s is gone: it would run as %s now", st.Instance, st.RanAs, root, w.user),
+		"say whom it is to run as: --user " + st.RanAs + ", or --user " + w.user}
 }
 
 func lookUp(named string, owner int, owned bool) (who, error) {

@@ -65,6 +65,9 @@ func (a *app) instance(t target, st *state.State, s state.Settings, mine bool) (
 	if err != nil {
 		return nil, err
 	}
+	if err := w.still(st, s.Root); err != nil {
+		return nil, err
+	}
 	return &instance{
 		home: a.home, folder: t.folder, name: t.name, settings: s,
 		who: w, limits: a.opts.limits(), mask: a.ui.mask,

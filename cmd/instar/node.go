@@ -195,6 +195,13 @@ func (in *instance) stored(s state.Settings, profile string, manager service.Man
 	if now.who, err = identify(s.User, s.Root, true); err != nil {
 		return nil, nil, err
 	}
+	st, err := now.folder.Brief()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := now.who.still(st, s.Root); err != nil {
+		return nil, nil, err
+	}
 	e, done := now.real(manager, nil)
 	copied := s
 	copied.Profile = profile

@@ -76,7 +76,11 @@ func (a *app) ask(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := identify(s.User, s.Root, true); err != nil {
+	w, err := identify(s.User, s.Root, true)
+	if err != nil {
+		return err
+	}
+	if err := w.still(st, s.Root); err != nil {
 		return err
 	}
 	if err := t.folder.Make(); err != nil {

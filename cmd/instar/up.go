@@ -206,6 +206,9 @@ func (s *serving) engine(manager service.Manager, action control.Action) (*engin
 	if in.who, err = identify(in.settings.User, in.settings.Root, true); err != nil {
 		return nil, nil, err
 	}
+	if err := in.who.still(st, in.settings.Root); err != nil {
+		return nil, nil, err
+	}
 	e, done := in.real(manager, nil)
 	e.Reveal, e.Diffs = action.Reveal, action.Diffs || s.app.ui.verbose
 	e.Unsupported = supervise.Unsupported

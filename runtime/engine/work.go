@@ -113,6 +113,10 @@ func (w *work) remembered() *state.State {
 	next := *w.state
 	next.Settings = w.Settings
 	next.Requested = w.requested(w.state)
+	next.RanAs = ""
+	if w.Identity.UID > 0 {
+		next.RanAs = w.Identity.User
+	}
 	next.Values = cloned(w.state.Values)
 	for name, v := range w.plan.Values {
 		v.New = false

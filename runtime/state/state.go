@@ -34,6 +34,10 @@ type State struct {
 	Instance      string   `json:"instance"`
 	Settings      Settings `json:"settings"`
 	Requested     string   `json:"requested"` // Started, Stopped or Destroyed
+	// RanAs is the user that the instance was last converged for, when that was
+	// neither root nor whoever ran instar: it does not run as root just because
+	// its root folder is gone.
+	RanAs string `json:"ran_as,omitempty"`
 
 	// Generation counts the successful applies that changed something.
 	Generation int       `json:"generation"`
