@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"instar/runtime/state"
+	"instar/starlark/sandbox"
 )
 
 var update = flag.Bool("update", false, "rewrite what scripts and generated pages expect")
@@ -61,8 +62,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "hardmemory": // not under the race detector, which needs memory of its own
+				return sandbox.HardMemory, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
