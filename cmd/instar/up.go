@@ -152,7 +152,7 @@ func (s *serving) run(ctx context.Context, supervisor *supervise.Supervisor) err
 	answered := make(chan error, 1)
 	go func() { answered <- control.Serve(serveCtx, listener, s.node, answerTime) }()
 	first := control.Action{Verb: "start", Settings: &s.instance.settings, Reveal: s.app.opts.reveal, Diffs: s.app.ui.verbose}
-	err = s.node.Run(ctx, first, func(r *report.Report, err error) bool { return s.started(ctx, r, err) })
+	err = s.node.Run(ctx, &first, func(r *report.Report, err error) bool { return s.started(ctx, r, err) })
 	stop()
 	if late := <-answered; !errors.Is(late, context.DeadlineExceeded) {
 		err = errors.Join(err, late)

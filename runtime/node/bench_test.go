@@ -88,7 +88,7 @@ func newBench(t testing.TB, options ...func(*Options)) *bench {
 	t.Cleanup(b.stop)
 	go func() {
 		defer close(b.ran)
-		err := b.Run(ctx, control.Action{Verb: "start"}, func(_ *report.Report, err error) bool { return err == nil || exitUnkept(err) })
+		err := b.Run(ctx, &control.Action{Verb: "start"}, func(_ *report.Report, err error) bool { return err == nil || exitUnkept(err) })
 		if err != nil {
 			t.Errorf("Run: %v", err)
 		}

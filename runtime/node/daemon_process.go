@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"instar/runtime/control"
@@ -309,4 +311,11 @@ func (k *kept) fulfilled() {
 		return
 	}
 	k.remember(memo{Applied: k.digest}) // and no retention: it is not destroyed
+}
+
+// sameSettings reports whether two settings mean the same, as they are stored.
+func sameSettings(a, b state.Settings) bool {
+	one, err1 := json.Marshal(a)
+	two, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && reflect.DeepEqual(one, two)
 }

@@ -14,13 +14,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
 	"instar/runtime/control"
 	"instar/runtime/engine"
-	"instar/runtime/plan"
 	"instar/runtime/promise"
 	"instar/runtime/report"
 	"instar/runtime/secret"
@@ -133,10 +131,11 @@ func New(options Options) *Instance {
 	}
 }
 
-// Run performs the first action and then serves the instance until ctx ends or
-// it is destroyed. The first outcome is given to started; when that returns
+// Run performs the first action, unless that is nil, and then serves the instance
+// until ctx ends or it is destroyed. Where started is given, it is told the first
+// outcome, which may not wait for another run of the instance; when it returns
 // false, Run returns at once.
-func (n *Instance) Run(ctx context.Context, first control.Action, started func(*report.Report, error) bool) error {
+func (n *Instance) Run(ctx context.Context, first *control.Action, started func(*report.Report, error) bool) error {
 	var background sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
@@ -154,15 +153,22 @@ func (n *Instance) Run(ctx context.Context, first control.Action, started func(*
 			n.bang(alert{exit.At, n.mask(fmt.Sprintf("service %s ended: %s", exit.Name, exit.Reason)), exit.Name})
 		}
 	})
-	rep, err := n.automatic(ctx, first)
-	if errors.Is(err, ErrPreempted) {
-		err = nil // what was asked for meanwhile tells the rest
+	if started == nil {
+		n.lockPatience = lockPatience
 	}
-	if !started(rep, err) || ctx.Err() != nil {
-		return nil
+	if first != nil {
+		r, err := n.automatic(ctx, *first) // what came of it is in n.last, too
+		if errors.Is(err, ErrPreempted) {
+			err = nil // what was asked for meanwhile tells the rest
+		}
+		if started != nil && !started(r, err) {
+			return nil
+		}
 	}
 	n.lockPatience = lockPatience
-	n.loop(ctx)
+	if ctx.Err() == nil && !n.Destroyed() {
+		n.loop(ctx)
+	}
 	return nil
 }
 
@@ -333,72 +339,6 @@ func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Repo
 	n.watch(ctx, st.Promises)
 }
 
-// keep takes over results, which keep the time at which they came about. The
-// caller holds mu.
-func (n *Instance) keep(results []report.Promise) {
-	for _, p := range results {
-		if old, known := n.results[p.Name]; known && old.OK == p.OK && old.Message == p.Message {
-			continue
-		}
-		n.results[p.Name] = p
-	}
-}
-
-func (n *Instance) watch(ctx context.Context, promises []plan.Promise) {
-	if n.options.Checker == nil || len(promises) == 0 {
-		return
-	}
-	w := n.options.Checker.Watch(context.WithoutCancel(ctx), promises, func(p plan.Promise, r promise.Result) {
-		if !n.bang(alert{r.At, fmt.Sprintf("promise %s failed %d times in a row: %s", p.Name, p.Failures, r.Message), ""}) {
-			n.nudged() // no alert any more, but another attempt
-		}
-	}, n.seen)
-	n.mu.Lock()
-	n.watcher = w
-	n.mu.Unlock()
-}
-
-// seen takes one periodical result. When all promises hold again, the
-// processing that found one failing is made good.
-func (n *Instance) seen(r promise.Result) {
-	now := report.Promise{Name: r.Name, OK: r.OK, Message: r.Message, At: r.At.UTC().Round(time.Millisecond)}
-	n.mu.Lock()
-	last, known := n.results[r.Name]
-	n.keep([]report.Promise{now})
-	better := n.unkept && r.OK && !last.OK
-	for _, other := range n.results {
-		better = better && other.OK
-	}
-	n.mu.Unlock()
-	if !known || last.OK != now.OK {
-		text := "holds again"
-		if !now.OK {
-			text = "does not hold any more"
-		}
-		n.tee(nil)(report.Event{Time: r.At, Kind: "promise", Name: r.Name, Text: text, Promise: &now})
-	}
-	if better {
-		n.nudged()
-	}
-}
-
-func (n *Instance) nudged() {
-	select {
-	case n.nudge <- struct{}{}:
-	default: // one already waits
-	}
-}
-
-func (n *Instance) stopWatching() {
-	n.mu.Lock()
-	w := n.watcher
-	n.watcher = nil
-	n.mu.Unlock()
-	if w != nil {
-		w.Stop()
-	}
-}
-
 func (n *Instance) mask(text string) string { return n.options.Mask.String(text) }
 
 // leave has everybody who waits for the instance know that it is not served any
@@ -411,12 +351,4 @@ func (n *Instance) leave() {
 		close(ch)
 	}
 	n.subscribers = nil
-}
-
-// forget drops the results of promises that are not declared.
-func (n *Instance) forget(declared []plan.Promise) {
-	names := promisesOf(declared)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	maps.DeleteFunc(n.results, func(name string, _ report.Promise) bool { return !names[name] })
 }
