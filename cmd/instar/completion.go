@@ -69,7 +69,7 @@ func (a *app) completeInstances() []string {
 	if a.openHome() != nil {
 		return nil
 	}
-	names, err := a.home.Names()
+	names, err := a.names()
 	if err != nil {
 		return nil
 	}

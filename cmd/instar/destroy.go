@@ -7,6 +7,7 @@ import (
 	"instar/runtime/control"
 	"instar/runtime/plan"
 	requests "instar/runtime/request"
+	"instar/runtime/state"
 )
 
 const destroyDoc = `Stops the services and removes what an apply made and nobody changed since. What
@@ -56,10 +57,20 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	if err == nil && !a.opts.purge {
 		a.ui.left(in)
 	}
-	if err == nil && a.opts.purge {
-		err = requests.Remove(in.home, in.name)
+	if err == nil {
+		err = in.unrequest(a.opts.purge)
 	}
 	return a.finish(ctx, r, err)
+}
+
+// unrequest has the request of an instance, where there is one, say that it was
+// destroyed here: a node that runs later would make it again.
+func (in *instance) unrequest(purged bool) error {
+	if purged || !exists(requests.Path(in.home, in.name)) {
+		return requests.Remove(in.home, in.name)
+	}
+	_, err := requests.Write(in.home, requests.Of(in.name, in.settings, state.Destroyed))
+	return err
 }
 
 // left says what a destruction has left where.

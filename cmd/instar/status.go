@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"instar/runtime/plan"
 	"instar/runtime/report"
+	requests "instar/runtime/request"
 	"instar/runtime/state"
 )
 
@@ -140,7 +144,7 @@ func (a *app) statusAll(ctx context.Context) error {
 	if err := a.openHome(); err != nil {
 		return err
 	}
-	names, err := a.home.Names()
+	names, err := a.names()
 	if err != nil {
 		return err
 	}
@@ -163,11 +167,29 @@ func (a *app) statusAll(ctx context.Context) error {
 	return nil
 }
 
+// names returns all instances, those that are only requested too, in order.
+func (a *app) names() ([]string, error) {
+	names, err := a.home.Names()
+	if err != nil {
+		return nil, err
+	}
+	requested, err := requests.Names(a.home)
+	if errors.Is(err, fs.ErrPermission) {
+		err = nil // they are the node's alone
+	}
+	names = append(names, requested...)
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
 // line describes one instance. One that cannot be read does not keep the others
 // from being shown.
 func (a *app) line(ctx context.Context, name string) instanceLine {
 	folder := a.home.Instance(name)
 	st, err := folder.Brief()
+	if err == nil {
+		err = a.onlyRequested(st, name)
+	}
 	if err != nil {
 		return instanceLine{Instance: name, State: "unknown", Error: a.ui.errorOf(err)}
 	}

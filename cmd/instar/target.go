@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	requests "instar/runtime/request"
 	"instar/runtime/state"
 	"instar/starlark/eval"
 )
@@ -22,7 +23,7 @@ type target struct {
 // slash, ends in .star or is a folder with instance.star) is a profile, anything
 // else the name of an instance.
 func (a *app) target(arg string) (target, error) {
-	known := state.CheckName(arg) == nil && a.home.Instance(arg).Exists()
+	known := state.CheckName(arg) == nil && a.known(arg)
 	another := a.opts.name != "" && a.opts.name != arg && hasEntry(arg)
 	if !isPath(arg) && known && !another {
 		return a.named(arg)
@@ -50,6 +51,9 @@ func (a *app) named(arg string) (target, error) {
 	}
 	folder := a.home.Instance(arg)
 	st, err := folder.Brief()
+	if err == nil {
+		err = a.onlyRequested(st, arg)
+	}
 	if err != nil {
 		return target{}, err
 	}
@@ -63,16 +67,20 @@ func (a *app) named(arg string) (target, error) {
 	return target{arg, st.Settings.Profile, folder}, nil
 }
 
-// existing finds an instance by its name.
+// existing finds an instance by its name. One that is only requested, and was
+// never applied, has an empty state but for the settings requested.
 func (a *app) existing(name string) (target, *state.State, error) {
 	if err := a.openHome(); err != nil {
 		return target{}, nil, err
 	}
 	folder := a.home.Instance(name)
-	if state.CheckName(name) != nil || !folder.Exists() {
+	if state.CheckName(name) != nil || !a.known(name) {
 		return target{}, nil, a.noInstance(name)
 	}
 	st, err := folder.Load()
+	if err == nil {
+		err = a.onlyRequested(st, name)
+	}
 	if err != nil {
 		return target{}, nil, err
 	}
@@ -80,10 +88,31 @@ func (a *app) existing(name string) (target, *state.State, error) {
 	return target{name, st.Settings.Profile, folder}, st, nil
 }
 
+// known reports whether there is an instance of that name, or a request for it.
+func (a *app) known(name string) bool {
+	return a.home.Instance(name).Exists() || exists(requests.Path(a.home, name))
+}
+
+// onlyRequested completes the state of an instance that no apply has reached yet
+// by what is requested.
+func (a *app) onlyRequested(st *state.State, name string) error {
+	if st.Settings.Profile != "" {
+		return nil
+	}
+	r, _, err := requests.Read(a.home, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		st.Settings, err = a.requestSettings(r)
+	}
+	return err
+}
+
 // noInstance is the error of a name that no instance has. Where the state
 // cannot be read, that is the error.
 func (a *app) noInstance(name string) error {
-	names, err := a.home.Names()
+	names, err := a.names()
 	if err != nil {
 		return err
 	}
@@ -117,7 +146,7 @@ func (a *app) nothingCalled(arg string) error {
 		_, _, err := profilePath(arg)
 		return err
 	}
-	candidates, _ := a.home.Names() // only for the hint
+	candidates, _ := a.names() // only for the hint
 	folders, _ := filepath.Glob(filepath.Join("*", eval.Entry))
 	for _, f := range folders {
 		candidates = append(candidates, filepath.Dir(f))
