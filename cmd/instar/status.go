@@ -293,7 +293,9 @@ func (u *ui) processes(title string, list []report.Service) {
 		if s.PID > 0 {
 			notes = fmt.Sprintf("pid %d", s.PID)
 		}
-		if s.Restarts > 0 {
+		if s.Restarts == 1 {
+			notes += "  1 restart"
+		} else if s.Restarts > 1 {
 			notes += fmt.Sprintf("  %d restarts", s.Restarts)
 		}
 		if s.Since != nil {

@@ -278,6 +278,18 @@ func startAndDie() {
 	syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
+// marked counts the processes whose mark begins with prefix.
+func marked(prefix string) int {
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+	n := 0
+	for _, path := range environments {
+		if env, err := os.ReadFile(path); err == nil && bytes.Contains(env, []byte("="+prefix)) {
+			n++
+		}
+	}
+	return n
+}
+
 func TestLeftovers(t *testing.T) {
 	base := t.TempDir()
 	start := func(instance string) int {
@@ -290,7 +302,12 @@ func TestLeftovers(t *testing.T) {
 		}
 		return pid
 	}
+	// All three of each must be there, or there is less to end.
 	web, other := start("web"), start("web2")
+	for _, instance := range []string{"web", "web2"} {
+		prefix := MarkPrefix(base, "service", instance)
+		waitFor(t, "the shell and both of its children", func() bool { return marked(prefix) == 3 })
+	}
 	if n, err := Leftovers(t.Context(), MarkPrefix(base, "service", "web"), syscall.SIGTERM, time.Second); err != nil || n < 2 {
 		t.Errorf("ended %d, %v", n, err)
 	}
