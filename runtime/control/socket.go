@@ -57,6 +57,10 @@ func (s *socket) Close() error {
 }
 
 func dial(ctx context.Context, name string) (net.Conn, error) {
+	// Systems without unix sockets cannot say that there is none.
+	if _, err := os.Lstat(name); err != nil {
+		return nil, err
+	}
 	via, done, err := short(name)
 	if err != nil {
 		return nil, err
