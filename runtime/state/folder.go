@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -125,34 +124,6 @@ func (f Folder) Load() (*State, error) {
 		return nil, &BrokenError{f.Path("state.json"), fmt.Errorf("it is the state of instance %q", s.Instance)}
 	}
 	return s, nil
-}
-
-func decode(data []byte) (*State, error) {
-	var version struct {
-		FormatVersion int `json:"format_version"`
-	}
-	if err := json.Unmarshal(data, &version); err != nil {
-		return nil, err
-	}
-	if version.FormatVersion > FormatVersion {
-		return nil, &NewerError{Got: version.FormatVersion}
-	}
-	if version.FormatVersion < 1 {
-		return nil, fmt.Errorf("format_version is %d", version.FormatVersion)
-	}
-	s := New("")
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	if err := dec.Decode(s); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// Encode returns the bytes of state.json: one line, the keys of maps in order.
-func Encode(s *State) ([]byte, error) {
-	data, err := json.Marshal(s)
-	return append(data, '\n'), err
 }
 
 // Save writes the state durably, unless the file already says the same. It

@@ -1,0 +1,131 @@
+package state
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"instar/runtime/plan"
+)
+
+// What an instance owns is nearly all of its state, and is written and read at
+// every apply that changes something. So its JSON is made and read by hand, some
+// ten times as fast as by reflection: the bytes are those that encoding/json
+// would write, and what decodeOwned does not expect is left to encoding/json.
+
+// before and after are the fields of a State that stand in state.json before and
+// after what is owned.
+type before struct {
+	FormatVersion int       `json:"format_version"`
+	Instance      string    `json:"instance"`
+	Settings      Settings  `json:"settings"`
+	Requested     string    `json:"requested"`
+	RanAs         string    `json:"ran_as,omitempty"`
+	Generation    int       `json:"generation"`
+	AppliedAt     time.Time `json:"applied_at,omitzero"`
+}
+
+type after struct {
+	Values    map[string]plan.Value `json:"values"`
+	Services  map[string]Service    `json:"services,omitempty"`
+	Published map[string]any        `json:"published,omitempty"`
+	Pending   string                `json:"pending,omitempty"`
+	Secrets   []string              `json:"secrets,omitempty"`
+	LastBang  *Bang                 `json:"last_bang,omitempty"`
+	Promises  []plan.Promise        `json:"promises,omitempty"`
+}
+
+// ownedSize is about how many bytes one entry takes.
+const ownedSize = 256
+
+// Encode returns the bytes of state.json: one line, the keys of maps in order.
+func Encode(s *State) ([]byte, error) {
+	head, err := json.Marshal(before{s.FormatVersion, s.Instance, s.Settings, s.Requested, s.RanAs, s.Generation, s.AppliedAt})
+	if err != nil {
+		return nil, err
+	}
+	tail, err := json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.Promises})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(head)+len(tail)+len(s.Owned)*ownedSize+16)
+	out = append(out, head[:len(head)-1]...)
+	out = append(out, `,"owned":`...)
+	out = appendOwned(out, s.Owned)
+	out = append(out, ',')
+	out = append(out, tail[1:]...)
+	return append(out, '\n'), nil
+}
+
+func appendOwned(out []byte, owned map[string]Owned) []byte {
+	if owned == nil {
+		return append(out, "null"...)
+	}
+	out = append(out, '{')
+	for i, name := range plan.SortedKeys(owned) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(appendText(out, name), ':')
+		o := owned[name]
+		out = o.append(out)
+	}
+	return append(out, '}')
+}
+
+// append writes o as encoding/json would.
+func (o *Owned) append(out []byte) []byte {
+	out = appendText(append(out, `{"kind":`...), string(o.Kind))
+	out = optionalText(out, `,"hash":`, o.Hash)
+	if o.Mode != 0 {
+		out = strconv.AppendUint(append(out, `,"mode":`...), uint64(o.Mode), 10)
+	}
+	out = appendInt(out, `,"uid":`, o.UID)
+	out = appendInt(out, `,"gid":`, o.GID)
+	for _, flag := range []struct {
+		key string
+		set bool
+	}{{`,"once":true`, o.Once}, {`,"implicit":true`, o.Implicit}, {`,"foreign":true`, o.Foreign}} {
+		if flag.set {
+			out = append(out, flag.key...)
+		}
+	}
+	out = appendText(append(out, `,"at":{"file":`...), o.At.File)
+	out = appendInt(out, `,"line":`, int(o.At.Line))
+	if o.At.Col != 0 {
+		out = appendInt(out, `,"col":`, int(o.At.Col))
+	}
+	out = optionalText(append(out, '}'), `,"source":`, o.Source)
+	out = appendInt(out, `,"generation":`, o.Generation)
+	out = optionalText(out, `,"by":`, o.By)
+	if o.Claim != nil {
+		out = appendText(append(out, `,"claim":{"was":`...), o.Claim.Was)
+		out = append(optionalText(out, `,"hash":`, o.Claim.Hash), '}')
+	}
+	return append(out, '}')
+}
+
+func appendInt(out []byte, key string, n int) []byte {
+	return strconv.AppendInt(append(out, key...), int64(n), 10)
+}
+
+// optionalText leaves out an empty text.
+func optionalText(out []byte, key, text string) []byte {
+	if text == "" {
+		return out
+	}
+	return appendText(append(out, key...), text)
+}
+
+// appendText writes a text as JSON.
+func appendText(out []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(text) // a text never fails
+			return append(out, quoted...)
+		}
+	}
+	out = append(out, '"')
+	out = append(out, text...)
+	return append(out, '"')
+}
