@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -134,7 +135,7 @@ func releaseFind(c *call) (starlark.Value, error) {
 
 // programName checks a name that is sought in folders.
 func programName(name string) error {
-	if name == "" || strings.ContainsAny(name, "/\x00") || name == "." || name == ".." {
+	if name == "" || strings.ContainsAny(name, "/\x00"+string(filepath.Separator)) || name == "." || name == ".." {
 		return fmt.Errorf("name: %q is not the name of a program", shorten(name))
 	}
 	return nil
@@ -184,14 +185,17 @@ func (s *Session) program(name string) (string, error) {
 }
 
 func (s *Session) findInSystem(name string, looked *[]string) (string, error) {
-	for dir := range strings.SplitSeq(plan.DefaultPath, ":") {
+	for _, dir := range filepath.SplitList(plan.DefaultPath) {
 		*looked = append(*looked, dir)
-		what, err := s.stat(dir + "/" + name)
-		if err != nil {
-			return "", err
-		}
-		if what == "exec" {
-			return dir + "/" + name, nil
+		for _, suffix := range plan.ProgramSuffixes {
+			path := filepath.Join(dir, name+suffix)
+			what, err := s.stat(path)
+			if err != nil {
+				return "", err
+			}
+			if what == "exec" {
+				return path, nil
+			}
 		}
 	}
 	return "", nil

@@ -71,11 +71,14 @@ func (d *disk) create() error {
 // makeFolders makes dir and what is missing above it, with mode whatever the
 // umask.
 func makeFolders(dir string, mode uint32) error {
+	if dir == filepath.Dir(dir) {
+		return nil // of a drive, where there are such, or the only one
+	}
 	err := makeFolder(dir, mode, -1, -1)
 	switch {
 	case err == nil || errors.Is(err, fs.ErrExist):
 		return nil
-	case !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir):
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	if err := makeFolders(filepath.Dir(dir), mode); err != nil {

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"instar/runtime/apply"
@@ -199,7 +201,7 @@ func (w *work) identify(name string, x plan.Exec, at plan.Pos) service.Spec {
 
 func (w *work) serviceSpec(s plan.Service) (service.Spec, error) {
 	spec := w.identify(s.Name, s.Exec, s.At)
-	if s.OwnUser {
+	if s.OwnUser || !plan.UnixModes { // the script is one for a Unix shell
 		w.declaredEnv(&spec, s.Exec.Env)
 	} else {
 		spec.Argv = []string{filepath.Join(w.Settings.Root, s.Script)}
@@ -239,7 +241,7 @@ func (w *work) declaredEnv(spec *service.Spec, env []string) {
 func (w *work) runSpec(r plan.Run) (service.Spec, error) {
 	spec := w.identify(r.Name, r.Exec, r.At)
 	spec.Run, spec.Restart, spec.After = true, "on-failure", r.After
-	if r.Exec.Identity.UID == w.Identity.UID {
+	if r.Exec.Identity.UID == w.Identity.UID && plan.UnixModes {
 		spec.Argv = []string{filepath.Join(w.Settings.Root, r.Script)}
 		spec.Dir = w.Settings.Root
 	} else {
@@ -326,7 +328,7 @@ func (w *work) safeFolder(name string, info plan.Info) error {
 	if info.Kind != plan.KindDir {
 		return &DropInError{path, "is not a folder", "it is the folder of the instance's programs"}
 	}
-	if info.Mode&0o022 != 0 {
+	if plan.UnixModes && info.Mode&0o022 != 0 {
 		return &DropInError{path, fmt.Sprintf("has mode %04o: others could put programs there", info.Mode),
 			"let only its owner write it: chmod go-w " + path}
 	}
@@ -393,12 +395,20 @@ func (w *work) executable(script string, info plan.Info) error {
 		}
 	}
 	switch {
-	case info.Kind == plan.KindFile && info.Mode&0o111 == 0:
+	case info.Kind == plan.KindFile && !isProgram(script, info):
 		return &DropInError{shown, "is not executable", "make it executable (mode 0750), or move it elsewhere"}
 	case info.Kind != plan.KindFile && info.Kind != plan.KindLink:
 		return &DropInError{shown, "is a " + string(info.Kind), "only executables and links to them may stand here"}
 	}
 	return nil
+}
+
+// isProgram reports whether a file can be started.
+func isProgram(script string, info plan.Info) bool {
+	if plan.UnixModes {
+		return info.Mode&0o111 != 0
+	}
+	return slices.Contains(plan.ProgramSuffixes[1:], strings.ToLower(filepath.Ext(script)))
 }
 
 // ownDigest is the digest of a drop-in: its bytes, or its link's text.

@@ -72,7 +72,7 @@ func (m Meta) meta(info Info) []Edit {
 	if uid || gid {
 		edits = append(edits, m.edit(OpChown, fmt.Sprintf("owner is %d:%d", info.UID, info.GID)))
 	}
-	if info.Mode != m.Mode || len(edits) > 0 && m.Mode&0o6000 != 0 {
+	if UnixModes && (info.Mode != m.Mode || len(edits) > 0 && m.Mode&0o6000 != 0) {
 		edits = append(edits, m.edit(OpChmod, fmt.Sprintf("mode is %04o", info.Mode)))
 	}
 	return edits

@@ -81,22 +81,6 @@ type Identity struct {
 	Home   string
 }
 
-// DefaultPath is the PATH that every process of an instance gets, and where a
-// command that the release does not have is sought.
-const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// Environ returns the environment every process of an instance starts from.
-// Home is the instance's root.
-func (id Identity) Environ() []string {
-	return []string{
-		"PATH=" + DefaultPath,
-		"HOME=" + id.Home,
-		"USER=" + id.User,
-		"LOGNAME=" + id.User,
-		"LANG=C.UTF-8",
-	}
-}
-
 // Command is executed while converging: until it has succeeded once, and, when
 // Changed is set, again whenever its definition or a file it mentions changes.
 type Command struct {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"sort"
 	"time"
 
@@ -169,8 +170,15 @@ func (f Folder) Remove() error {
 	if err := os.Remove(f.Path("state.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if heldFilesStay {
+		return nil // unlock removes the rest
+	}
 	return os.RemoveAll(string(f))
 }
+
+// heldFilesStay says that the system removes no file that somebody has open, such
+// as the lock.
+const heldFilesStay = runtime.GOOS == "windows"
 
 // lockPatience is how long a lock that is held is tried: a run that was killed while
 // it started a process may leave it for the moment until that has begun.
@@ -223,6 +231,10 @@ func current(lock *flock.Flock) bool {
 // instance has no state.
 func (f Folder) unlock(lock *flock.Flock, made []string) {
 	if !f.Exists() {
+		if heldFilesStay {
+			_ = lock.Unlock()
+			made = append([]string{string(f)}, made...)
+		}
 		_ = os.Remove(lock.Path())
 		for _, dir := range made {
 			_ = os.Remove(dir) // what others have put something into stays
