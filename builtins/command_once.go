@@ -80,8 +80,10 @@ func (c *call) wipe(rel, name string, at plan.Pos) error {
 			return fmt.Errorf("%q is in %q, which %s declares at %s", rel, dir, d.what, d.at)
 		}
 	}
-	if strings.HasPrefix(rel+"/", "etc/services/") || strings.HasPrefix(rel+"/", "etc/run/") {
-		return fmt.Errorf("%q holds programs", rel)
+	for _, folder := range []string{"etc/services/", "etc/run/", "etc/prerm/"} {
+		if strings.HasPrefix(rel+"/", folder) {
+			return fmt.Errorf("%q holds programs", rel)
+		}
 	}
 	return nil
 }

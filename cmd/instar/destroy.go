@@ -13,7 +13,8 @@ import (
 const destroyDoc = `Stops the services and removes what an apply made and nobody changed since. What
 was made once stays, and is found again by the next apply; with --purge it is
 removed too, and nothing of the instance is remembered; with --retention 7d the
-node does that when the time has passed, which nothing shortens.`
+node does that when the time has passed, which nothing shortens. What is
+executable in etc/prerm runs before that, and keeps the data as long as it fails.`
 
 // destroy stops an instance and removes what an apply created and nobody
 // changed; with --purge all of it, data too.

@@ -99,6 +99,7 @@ func (in *instance) real(manager service.Manager, sink report.Sink) (e *engine.E
 	e.Disk = d
 	e.Store = in.folder
 	e.Commands = engine.Native{Dir: in.folder.Path("commands"), Root: in.settings.Root}
+	e.Prerm = engine.Native{Dir: in.folder.Path("prerm"), Root: in.settings.Root}
 	e.Manager = manager
 	e.Promises = in.checkPromises
 	return e, d.Close

@@ -25,6 +25,7 @@ import (
 //	up JOB ARGS...           start `instar up ARGS` in the background and wait until it
 //	                         serves; what it prints goes to the files JOB.out and JOB.err
 //	upstart JOB ARGS...      as up, without waiting
+//	background JOB ARGS...   start instar, without waiting
 //	node JOB                 start `instar node run`, as up does
 //	signal JOB|PID SIGNAL    send a signal: INT, TERM, HUP, KILL, STOP, CONT
 //	ended JOB CODE           wait until it has ended, with this exit code
@@ -36,7 +37,7 @@ import (
 var upCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"up": scriptUp, "upstart": scriptUpStart, "signal": scriptSignal, "ended": scriptEnded, "pid": scriptPID,
 	"same": scriptSame, "alive": scriptAlive, "await": scriptAwait, "count": scriptCount,
-	"node": scriptNode,
+	"node": scriptNode, "background": scriptBackground,
 }
 
 // scriptPatience is how long scripts wait for what must come.
@@ -95,6 +96,13 @@ func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return nil
 	})
+}
+
+func scriptBackground(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: background JOB ARGS...")
+	}
+	background(ts, args...)
 }
 
 // background starts instar as a job: its name, then the arguments.

@@ -71,8 +71,11 @@ type FailedError struct {
 // outputLines is how many lines of output an error shows.
 const outputLines = 20
 
-func (e *FailedError) Error() string {
-	text := fmt.Sprintf("command %q %s: %s", e.Record.Name, e.Record.Status, e.Record.Reason)
+func (e *FailedError) Error() string { return fmt.Sprintf("command %q %s", e.Record.Name, e.How()) }
+
+// How is the error without the command's name.
+func (e *FailedError) How() string {
+	text := fmt.Sprintf("%s: %s", e.Record.Status, e.Record.Reason)
 	if e.Record.Output == "" {
 		return text
 	}

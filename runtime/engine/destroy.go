@@ -16,7 +16,8 @@ import (
 
 // Destroy stops the instance's services, then removes what an apply created and
 // nobody changed since. What was made once stays, and the state with it, unless
-// purge is set: then all goes that an apply created, with whatever lies in it.
+// purge is set: then all goes that an apply created, with whatever lies in it,
+// once what stands in etc/prerm has run.
 // A root folder, or anything in it, that was there before instar is never
 // removed. A destruction that was interrupted is continued by the next one.
 func (e *Engine) Destroy(ctx context.Context, purge bool) (*report.Report, error) {
@@ -47,6 +48,9 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 	r.view = apply.NewView(r.Settings.Root, disk)
 	next := *st
 	next.Requested = state.Destroyed
+	if st.Requested != state.Destroyed || st.DestroyedAt.IsZero() {
+		next.DestroyedAt = r.now().UTC().Round(0)
+	}
 	w := &work{run: r, plan: &plan.Plan{}, state: st, changed: map[string]bool{}}
 	if err := w.save(&next); err != nil {
 		return err
@@ -68,6 +72,9 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 		return err
 	}
 	if purge {
+		if err := w.prerm(ctx); err != nil {
+			return err
+		}
 		return w.purge(ctx, missing)
 	}
 	return w.abandon(ctx, missing)
@@ -89,9 +96,13 @@ func (r *run) unloadAll(ctx context.Context) error {
 func (w *work) abandon(ctx context.Context, missing bool) error {
 	kept := map[string]state.Owned{}
 	if !missing {
+		all, stays := w.state.Owned, w.keptForPrerm()
 		var err error
-		if kept, err = w.remove(ctx); err != nil {
+		if kept, err = w.removeOf(ctx, without(all, stays)); err != nil {
 			return err
+		}
+		for name := range stays {
+			kept[name] = all[name]
 		}
 	}
 	root, made := w.state.Owned["."]

@@ -73,6 +73,8 @@ type Engine struct {
 	Key   func() (string, error)
 
 	Commands Commands
+	// Prerm runs what stands in etc/prerm before data is removed.
+	Prerm Commands
 	// Manager runs the services; nil leaves them alone, and their promises
 	// unchecked.
 	Manager service.Manager

@@ -237,8 +237,8 @@ func (g *gathering) inside() []state.Entry {
 	for _, name := range g.plan.Observed {
 		how[name] = state.Exact
 	}
-	for _, folder := range dropInFolders {
-		how[folder.path] = state.Meta
+	for _, folder := range programFolders() {
+		how[folder] = state.Meta
 	}
 	for _, res := range g.plan.Resources {
 		if cmd, ok := res.(*plan.Command); ok {
@@ -349,13 +349,19 @@ func (g *gathering) lookOutside(name string, how byte, hash string) []state.Entr
 	return append(entries, state.Entry{Path: name, How: how, Sig: sig})
 }
 
-// folders lists those whose very names matter: of drop-ins, and those that go
-// once they are empty.
-func (g *gathering) folders() []state.Listing {
-	var names []string
+// programFolders are the folders of what runs by standing there.
+func programFolders() []string {
+	names := []string{prermFolder}
 	for _, folder := range dropInFolders {
 		names = append(names, folder.path)
 	}
+	return names
+}
+
+// folders lists those whose very names matter: of drop-ins, and those that go
+// once they are empty.
+func (g *gathering) folders() []state.Listing {
+	names := programFolders()
 	for name, rec := range g.state.Owned {
 		if _, declared := g.cmp.Declared[name]; !declared && rec.Kind == plan.KindDir && !rec.Once && name != "." {
 			names = append(names, name)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/afero"
 
@@ -113,6 +114,9 @@ func (w *work) remembered() *state.State {
 	next := *w.state
 	next.Settings = w.Settings
 	next.Requested = w.requested(w.state)
+	if next.Requested != state.Destroyed {
+		next.DestroyedAt = time.Time{}
+	}
 	next.RanAs = ""
 	if w.Identity.UID > 0 {
 		next.RanAs = w.Identity.User
@@ -272,10 +276,15 @@ func (w *work) remove(ctx context.Context) (map[string]state.Owned, error) {
 	if !w.plan.Complete() {
 		return nil, nil
 	}
+	return w.removeOf(ctx, w.state.Owned)
+}
+
+// removeOf is remove for a part of what is owned.
+func (w *work) removeOf(ctx context.Context, owned map[string]state.Owned) (map[string]state.Owned, error) {
 	if err := w.dropNotes(ctx); err != nil {
 		return nil, err
 	}
-	edits, kept, warnings, err := w.cmp.Obsolete(w.state.Owned)
+	edits, kept, warnings, err := w.cmp.Obsolete(owned)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type DaemonOptions struct {
 
 // Subject is one instance as whoever runs the daemon wires it up.
 type Subject struct {
-	// Options are those of the instance, but for Engine, Manager and Sink.
+	// Options are those of the instance, but for those that the daemon sets: Engine, Manager, Sink and Unasked.
 	Options Options
 	// Build returns what processes the instance with settings, by the profile at
 	// the path profile, its services under manager (nil leaves them alone).

@@ -107,6 +107,14 @@ func (k *kept) intent() (control.Action, bool) {
 	return control.Action{Verb: "apply"}, true
 }
 
+// unasked is what is done again, or once a day.
+func (k *kept) unasked() control.Action {
+	if action, ok := k.intent(); ok {
+		return action
+	}
+	return control.Action{Verb: "apply"}
+}
+
 // destroying is the action that a request to destroy means. The retention is
 // stored with the first one, and never shortened. The caller holds mu.
 func (k *kept) destroying(purge bool) control.Action {

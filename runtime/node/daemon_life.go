@@ -33,7 +33,7 @@ func (k *kept) begin(first *control.Action) *Instance {
 	options := k.subject.Options
 	lock := options.Lock
 	options.Lock = func() (func(), error) { return k.lock(lock) }
-	options.Engine, options.Manager, options.Sink = k.engine, k.share, k.sink
+	options.Engine, options.Manager, options.Sink, options.Unasked = k.engine, k.share, k.sink, k.unasked
 	ctx, k.stop = context.WithCancel(ctx)
 	node := New(options)
 	k.node, k.gone = node, make(chan struct{})

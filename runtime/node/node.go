@@ -46,6 +46,9 @@ type Options struct {
 	// Status completes what is shown of a state: published values and the
 	// like, masked unless reveal is set.
 	Status func(st *state.State, reveal bool) (*report.Status, error)
+	// Unasked is what the instance does when nobody asks for anything; nil: it
+	// applies.
+	Unasked func() control.Action
 	// Exit gives the exit code of an outcome.
 	Exit func(*report.Report, error) int
 	// Sink sees everything that happens, whoever asked for it. It is called
@@ -202,8 +205,18 @@ func (n *Instance) loop(ctx context.Context) {
 			}
 			s.restart()
 		}
-		_, _ = n.automatic(ctx, control.Action{Verb: "apply"}) // what it found is in n.last
+		_, _ = n.automatic(ctx, n.unasked()) // what it found is in n.last
+		if n.Destroyed() {
+			return
+		}
 	}
+}
+
+func (n *Instance) unasked() control.Action {
+	if n.options.Unasked == nil {
+		return control.Action{Verb: "apply"}
+	}
+	return n.options.Unasked()
 }
 
 // automatic processes the instance although nobody waits for it: whoever asks

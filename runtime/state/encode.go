@@ -20,6 +20,7 @@ type before struct {
 	Instance      string    `json:"instance"`
 	Settings      Settings  `json:"settings"`
 	Requested     string    `json:"requested"`
+	DestroyedAt   time.Time `json:"destroyed_at,omitzero"`
 	RanAs         string    `json:"ran_as,omitempty"`
 	Generation    int       `json:"generation"`
 	AppliedAt     time.Time `json:"applied_at,omitzero"`
@@ -40,7 +41,7 @@ const ownedSize = 256
 
 // Encode returns the bytes of state.json: one line, the keys of maps in order.
 func Encode(s *State) ([]byte, error) {
-	head, err := json.Marshal(before{s.FormatVersion, s.Instance, s.Settings, s.Requested, s.RanAs, s.Generation, s.AppliedAt})
+	head, err := json.Marshal(before{s.FormatVersion, s.Instance, s.Settings, s.Requested, s.DestroyedAt, s.RanAs, s.Generation, s.AppliedAt})
 	if err != nil {
 		return nil, err
 	}

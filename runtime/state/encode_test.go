@@ -41,6 +41,7 @@ var anyState = rapid.Custom(func(t *rapid.T) *State {
 	s.Owned = rapid.MapOf(rapid.OneOf(rapid.StringMatching(`[a-z]{1,4}(/[a-z]{1,3}){0,3}`), rapid.String()), anyOwned).Draw(t, "owned")
 	s.Generation = rapid.IntRange(0, 9).Draw(t, "generation")
 	if s.Generation > 0 {
+		s.DestroyedAt = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "destroyed"), 7).UTC()
 		s.AppliedAt = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "applied"), 5).UTC()
 	}
 	s.Values["password/a"] = plan.Value{Kind: "password", Text: rapid.String().Draw(t, "value"), Secret: true}

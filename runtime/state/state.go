@@ -34,6 +34,8 @@ type State struct {
 	Instance      string   `json:"instance"`
 	Settings      Settings `json:"settings"`
 	Requested     string   `json:"requested"` // Started, Stopped or Destroyed
+	// DestroyedAt is when the instance was destroyed, while it is.
+	DestroyedAt time.Time `json:"destroyed_at,omitzero"`
 	// RanAs is the user that the instance was last converged for, when that was
 	// neither root nor whoever ran instar: it does not run as root just because
 	// its root folder is gone.
