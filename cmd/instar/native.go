@@ -55,6 +55,7 @@ func supervised(ctx context.Context, s *report.Status, m service.Manager) error 
 	}
 	s.Served = m.Platform()
 	s.Services, s.Runs = observedServices(s.Services, have, false), observedServices(s.Runs, have, true)
+	s.Timers = observedTimers(s.Timers, have)
 	return nil
 }
 
@@ -66,11 +67,29 @@ func observedServices(declared []report.Service, have map[string]service.State, 
 		all[s.Name] = s
 	}
 	for name, st := range have {
-		if st.Run == runs {
+		if st.Run == runs && !st.Timer() {
 			all[name] = engine.ServiceReport(st, name)
 		}
 	}
 	list := []report.Service{}
+	for _, name := range plan.SortedKeys(all) {
+		list = append(list, all[name])
+	}
+	return list
+}
+
+// observedTimers are the timers that are armed or should be.
+func observedTimers(declared []report.Timer, have map[string]service.State) []report.Timer {
+	all := map[string]report.Timer{}
+	for _, t := range declared {
+		all[t.Name] = t
+	}
+	for name, st := range have {
+		if st.Timer() {
+			all[name] = engine.TimerReport(st, name)
+		}
+	}
+	list := []report.Timer{}
 	for _, name := range plan.SortedKeys(all) {
 		list = append(list, all[name])
 	}
@@ -183,7 +202,8 @@ func (in *instance) notElsewhere(ctx context.Context) error {
 		return err
 	}
 	for name, st := range have {
-		if st.Status == service.Running || st.Status == service.Restarting {
+		armed := st.Timer() && st.Status != service.Stopped
+		if st.Status == service.Running || st.Status == service.Restarting || armed {
 			return hinted("instar stop "+in.name+" stops them first",
 				"service %q of instance %q runs under %s", name, in.name, m.Platform())
 		}

@@ -20,6 +20,7 @@ import (
 	requests "instar/runtime/request"
 	"instar/runtime/secret"
 	"instar/runtime/service"
+	"instar/runtime/service/native"
 	"instar/runtime/service/supervise"
 	"instar/runtime/state"
 )
@@ -207,6 +208,7 @@ func (in *instance) stored(s state.Settings, profile string, manager service.Man
 	copied.Profile = profile
 	e.Evaluate = evaluator(now.home, now.name, copied, now.who, now.limits)
 	e.Reveal, e.Diffs = action.Reveal, action.Diffs
+	e.Unsupported = func(s service.Spec) []string { return native.Unsupported(manager, s) }
 	if _, own := manager.(*supervise.Supervisor); own {
 		e.Unsupported = supervise.Unsupported
 	}

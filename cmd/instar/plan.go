@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 
+	"instar/runtime/service"
+	"instar/runtime/service/native"
 	"instar/runtime/service/supervise"
 )
 
@@ -34,8 +36,8 @@ func (a *app) plan(ctx context.Context, args []string) error {
 		if manager, err = in.managerOrNone(); err != nil {
 			return err
 		}
-		if manager != nil {
-			unsupported = nil
+		if real := manager; real != nil {
+			unsupported = func(s service.Spec) []string { return native.Unsupported(real, s) }
 		}
 	}
 	e, done := in.paper(manager, a.ui.follow(true))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -29,8 +30,11 @@ type batch struct {
 	changes  map[string]service.Change
 
 	stop, unload, start, reload, update []string // services, in order
+	arm                                 []string // services whose timers are started
+	calm                                []string // units that are stopped before what they are changes
 	rendered                            map[string][]byte
-	unlinked                            int // links that stops removed
+	private                             map[string][]byte // files beside units, by path
+	unlinked                            int               // links that stops removed
 }
 
 // Apply implements [service.Manager]. It asks for everything at once, kind by
@@ -42,7 +46,7 @@ func (m *systemd) Apply(ctx context.Context, instance string, changes []service.
 	if len(changes) == 0 {
 		return nil
 	}
-	b := &batch{systemd: m, instance: instance, changes: map[string]service.Change{}, rendered: map[string][]byte{}}
+	b := &batch{systemd: m, instance: instance, changes: map[string]service.Change{}, rendered: map[string][]byte{}, private: map[string][]byte{}}
 	if err := b.prepare(ctx, changes); err != nil {
 		return err
 	}
@@ -52,7 +56,7 @@ func (m *systemd) Apply(ctx context.Context, instance string, changes []service.
 	if err := b.define(ctx); err != nil {
 		return err
 	}
-	return errors.Join(b.starts(ctx), b.reloads(ctx))
+	return errors.Join(b.starts(ctx), b.arms(ctx), b.reloads(ctx), b.leaveSlice(ctx))
 }
 
 // prepare sorts the changes by kind, renders, and refuses.
@@ -86,16 +90,27 @@ func (b *batch) define1(c service.Change) error {
 		return fmt.Errorf("cannot %s %q of %s: its definition is that of %q of %s", c.Op, c.Name, b.instance, c.Spec.Name, c.Spec.Instance)
 	}
 	unit := unitName(b.instance, c.Name)
-	if _, err := b.readUnit(b.unitPath(unit)); err != nil {
-		return fmt.Errorf("cannot %s %q: %w", c.Op, c.Name, err)
+	for _, path := range []string{b.unitPath(unit), b.unitPath(timerName(unit))} {
+		if _, err := b.readUnit(path); err != nil {
+			return fmt.Errorf("cannot %s %q: %w", c.Op, c.Name, err)
+		}
 	}
-	var err error
-	b.rendered[unit], err = b.render(c.Spec)
+	artifacts, err := b.Render(c.Spec)
+	for _, a := range artifacts {
+		if dir, file := filepath.Split(a.Path); filepath.Clean(dir) == b.unitDir {
+			b.rendered[file] = a.Data
+		} else {
+			b.private[a.Path] = a.Data
+		}
+	}
 	return err
 }
 
 func (b *batch) sort(c service.Change) {
 	f := b.units[c.Name]
+	if c.Op != service.Stop && c.Op != service.Unload && b.sortTimer(c, f) {
+		return
+	}
 	switch c.Op {
 	case service.Stop:
 		if f != nil {
@@ -118,7 +133,7 @@ func (b *batch) sort(c service.Change) {
 
 // asked reports whether what f is doing is what a start of spec would do.
 func (b *batch) asked(f *found, spec service.Spec) bool {
-	s := b.state(spec.Name, f)
+	s := b.state(b.instance, spec.Name, f)
 	switch s.Status {
 	case service.Stopped, service.Failed:
 		return false
@@ -136,26 +151,37 @@ func (b *batch) unitNames(names []string) []string {
 	return units
 }
 
-// stops stops what shall not run, also after the next boot.
+// stops stops what shall not run, also after the next boot: timers first, or
+// they might start once more what was just stopped.
 func (b *batch) stops(ctx context.Context) error {
-	var loaded, records []string
+	var timers, loaded, records []string
 	for _, name := range append(slices.Clone(b.unload), b.stop...) {
 		records = append(records, b.record(b.instance, name))
-		if f := b.units[name]; f != nil && !f.absent() {
+		f := b.units[name]
+		if f != nil && f.timer != nil && !f.timer.absent() {
+			timers = append(timers, f.timer.unit)
+		}
+		if f != nil && !f.absent() {
 			loaded = append(loaded, f.unit)
 		}
 	}
-	if len(loaded) == 0 {
-		return nil
-	}
 	var err error
-	if b.unlinked, err = b.disable(loaded); err != nil {
+	if b.unlinked, err = b.disable(append(slices.Clone(timers), loaded...)); err != nil {
 		return err
 	}
-	if err := b.each(ctx, []string{"stop"}, loaded); err != nil {
-		return fmt.Errorf("cannot stop services of %s: %w", b.instance, err)
+	for _, unit := range b.calm {
+		if isTimer(unit) {
+			timers = append(timers, unit)
+		} else {
+			loaded = append(loaded, unit)
+		}
 	}
-	if err := b.forgetFailures(ctx, loaded); err != nil {
+	for _, units := range [][]string{timers, loaded} {
+		if err := b.each(ctx, []string{"stop"}, units); err != nil {
+			return fmt.Errorf("cannot stop services of %s: %w", b.instance, err)
+		}
+	}
+	if err := b.forgetFailures(ctx, append(timers, loaded...)); err != nil {
 		return err
 	}
 	return removeAll(records)
@@ -164,6 +190,9 @@ func (b *batch) stops(ctx context.Context) error {
 // forgetFailures lets units that ended badly when they were stopped count as
 // stopped.
 func (b *batch) forgetFailures(ctx context.Context, units []string) error {
+	if len(units) == 0 {
+		return nil
+	}
 	all, err := b.show(ctx, units)
 	if err != nil {
 		return err
@@ -193,15 +222,25 @@ func (b *batch) define(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot write units of %s: %w", b.instance, err)
 	}
-	enabled, err := b.enable(mapKeys(b.rendered))
+	if err := b.writePrivate(b.private); err != nil {
+		return fmt.Errorf("cannot write the environment of services of %s: %w", b.instance, err)
+	}
+	replaced, err := b.replaceKinds()
 	if err != nil {
 		return err
 	}
-	stale := slices.ContainsFunc(mapValues(b.units), func(f *found) bool { return f.shown["NeedDaemonReload"] == "yes" })
-	if written+enabled+removed+b.unlinked > 0 || stale {
+	enabled, err := b.enable(b.bootable())
+	if err != nil {
+		return err
+	}
+	stale := slices.ContainsFunc(mapValues(b.units), (*found).stale)
+	if written+replaced+enabled+removed+b.unlinked > 0 || stale {
 		if _, err := b.ctl(ctx, []string{"daemon-reload"}); err != nil {
 			return err
 		}
+	}
+	if err := b.dropPrivate(); err != nil {
+		return err
 	}
 	return b.noteUpdates()
 }
@@ -209,29 +248,33 @@ func (b *batch) define(ctx context.Context) error {
 // remove removes what is to be unloaded, links first, and returns how much
 // there was of it.
 func (b *batch) remove() (removed int, err error) {
-	var ours, paths []string
-	for _, unit := range b.unitNames(b.unload) {
-		file, err := b.readUnit(b.unitPath(unit))
-		if _, foreign := err.(*ForeignError); foreign {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		ours = append(ours, unit)
-		if file != nil {
-			paths = append(paths, b.unitPath(unit))
+	var ours, paths, pending []string
+	for _, service := range b.unitNames(b.unload) {
+		for _, unit := range []string{timerName(service), service} {
+			file, err := b.readUnit(b.unitPath(unit))
+			if _, foreign := err.(*ForeignError); foreign {
+				continue
+			}
+			if err != nil {
+				return 0, err
+			}
+			ours = append(ours, unit)
+			pending = append(pending, b.unitPath(unit)+pendingSuffix)
+			if file != nil {
+				paths = append(paths, b.unitPath(unit))
+			}
 		}
 	}
-	for _, name := range b.unload {
-		if err := removeMarkers(b.stateDir, b.instance, name); err != nil {
+	for _, name := range b.unload { // before the units, by which they are found
+		err := errors.Join(removeMarkers(b.stateDir, b.instance, name), b.removePrivate(b.instance, name))
+		if err != nil {
 			return 0, err
 		}
 	}
 	if removed, err = b.disable(ours); err != nil {
 		return removed, err
 	}
-	return removed + len(paths), removeAll(paths)
+	return removed + len(paths), removeAll(append(pending, paths...))
 }
 
 // noteUpdates records what new definitions mean for processes that they do not
@@ -249,7 +292,7 @@ func (b *batch) noteUpdates() error {
 				return err
 			}
 		}
-		if b.state(name, f).Ended && !f.final {
+		if b.state(b.instance, name, f).Ended && !f.final {
 			if err := note(path, "X"); err != nil {
 				return err
 			}

@@ -181,6 +181,6 @@ func exitText(status int) string {
 }
 
 var systemdStatus = map[int]string{
-	200: "its folder cannot be entered", 203: "its program cannot be executed", 216: "its group is unknown",
+	200: "its folder cannot be entered", 208: "the file of its environment cannot be read", 203: "its program cannot be executed", 216: "its group is unknown",
 	217: "its user is unknown", 218: "its capabilities cannot be set", 226: "its file systems cannot be set up",
 }

@@ -17,33 +17,43 @@ const unitMode = 0o640
 // look at such files.
 const pendingSuffix = ".instar-new"
 
-// writeUnits replaces the units whose bytes differ, all or, if that fails, none
-// or some of them: each one whole, and durable before it counts. It returns how
-// many differed.
+// writeUnits writes the units whose bytes differ, and returns how many did.
 func (m *systemd) writeUnits(units map[string][]byte) (written int, err error) {
 	if err := os.MkdirAll(m.unitDir, 0o755); err != nil {
 		return 0, err
 	}
+	files := make(map[string][]byte, len(units))
+	for unit, data := range units {
+		files[m.unitPath(unit)] = data
+	}
+	return writeFiles(files, unitMode)
+}
+
+// writeFiles replaces the files of one folder whose bytes differ, all or, if that
+// fails, none or some of them: each one whole, and durable before it counts. It
+// returns how many differed.
+func writeFiles(files map[string][]byte, mode fs.FileMode) (written int, err error) {
 	var pending []string
 	defer func() {
 		for _, path := range pending[written:] {
 			_ = os.Remove(path)
 		}
 	}()
-	for unit, data := range units {
-		if old, err := os.ReadFile(m.unitPath(unit)); err == nil && bytes.Equal(old, data) {
+	for path, data := range files {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 			continue
 		}
-		path := m.unitPath(unit) + pendingSuffix
+		path += pendingSuffix
 		pending = append(pending, path)
-		if err := writeNew(path, data); err != nil {
+		if err := writeNew(path, data, mode); err != nil {
 			return 0, err
 		}
 	}
 	if len(pending) == 0 {
 		return 0, nil
 	}
-	if err := syncAll(m.unitDir, pending); err != nil {
+	dir := filepath.Dir(pending[0])
+	if err := syncAll(dir, pending); err != nil {
 		return 0, err
 	}
 	for _, path := range pending {
@@ -52,16 +62,16 @@ func (m *systemd) writeUnits(units map[string][]byte) (written int, err error) {
 		}
 		written++
 	}
-	return written, syncDir(m.unitDir)
+	return written, syncDir(dir)
 }
 
 // writeNew writes a file that nobody has a name for yet, whatever an earlier
 // attempt left there.
-func writeNew(path string, data []byte) error {
+func writeNew(path string, data []byte, mode fs.FileMode) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, unitMode)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -69,7 +79,7 @@ func writeNew(path string, data []byte) error {
 		_ = f.Close()
 		return err
 	}
-	if err := f.Chmod(unitMode); err != nil { // whatever the umask
+	if err := f.Chmod(mode); err != nil { // whatever the umask
 		_ = f.Close()
 		return err
 	}
@@ -85,7 +95,7 @@ func syncDir(dir string) error {
 	return d.Close()
 }
 
-// enabled reports whether the unit is started with the machine. systemd's own
+// enabled reports whether the unit, or timer, is started with the machine. systemd's own
 // UnitFileState is as old as its last reload.
 func (m *systemd) enabled(unit string) bool {
 	to, err := os.Readlink(m.wantsPath(unit))
@@ -116,7 +126,7 @@ func (m *systemd) enable(units []string) (made int, err error) {
 		made++
 	}
 	if made > 0 {
-		return made, syncDir(filepath.Dir(m.wantsPath("x")))
+		return made, syncDir(m.unitDir)
 	}
 	return 0, nil
 }

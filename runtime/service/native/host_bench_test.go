@@ -97,6 +97,7 @@ func newHost(t testing.TB) *host {
 	h := openHost(t, strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(strings.TrimPrefix(t.Name(), "TestHost"), "-")))
 	t.Cleanup(h.unload)
 	h.unload()
+	h.must("sh", "-c", "rm -rf "+h.dir+"/*") // of an earlier run
 	return h
 }
 
@@ -290,6 +291,14 @@ func (h *host) read(path string) string {
 		h.Fatal(err)
 	}
 	return string(data)
+}
+
+// write writes one of the test's own files.
+func (h *host) write(file, text string) {
+	h.Helper()
+	if err := os.WriteFile(filepath.Join(h.dir, file), []byte(text), 0o644); err != nil {
+		h.Fatal(err)
+	}
 }
 
 func (h *host) lines(file string) []string {

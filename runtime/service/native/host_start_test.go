@@ -4,6 +4,7 @@ package native
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,11 +44,27 @@ func nastyRun(h *host, dir string) *rapid.Generator[service.Spec] {
 		for range rapid.IntRange(0, 4).Draw(t, "arguments") {
 			spec.Argv = append(spec.Argv, nasty(t, "argument", ""))
 		}
-		if rapid.Bool().Draw(t, "environment") {
-			spec.Env = append(spec.Env, "X="+nasty(t, "value", ""))
+		names := []string{"X", "_y", "IFS", "PS4", "ENV", "HOME", "PATH", "LD_LIBRARY_PATH", "CDPATH"}
+		for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 3, rapid.ID).Draw(t, "variables") {
+			pair := name + "=" + nasty(t, "value", "")
+			if rapid.Bool().Draw(t, "secret") {
+				spec.PrivateEnv = append(spec.PrivateEnv, pair)
+			} else {
+				spec.Env = append(spec.Env, pair)
+			}
 		}
 		return spec
 	})
+}
+
+// merged drops what is set once more later.
+func merged(env []string) []string {
+	last := map[string]string{}
+	for _, pair := range env {
+		name, _, _ := strings.Cut(pair, "=")
+		last[name] = pair
+	}
+	return slices.Collect(maps.Values(last))
 }
 
 // TestHostRoundTrip: whatever the arguments, the variables, the folder and the
@@ -79,7 +96,7 @@ func TestHostRoundTrip(t *testing.T) {
 	})
 	for i, spec := range specs {
 		got := h.dumped(filepath.Join(h.dir, spec.Name, "report"))
-		want := report{Args: append([]string{}, spec.Argv[3:]...), Env: spec.Env, Dir: spec.Dir}
+		want := report{Args: append([]string{}, spec.Argv[3:]...), Env: merged(append(slices.Clone(spec.Env), spec.PrivateEnv...)), Dir: spec.Dir}
 		got = report{Args: got.Args, Env: got.Env, Dir: got.Dir}
 		slices.Sort(got.Env)
 		slices.Sort(want.Env)
@@ -98,21 +115,9 @@ func TestHostUserIsConfined(t *testing.T) {
 		}
 		os.Chmod(dir, 0o777)
 	}
-	root := filepath.Join(h.dir, "the root")
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	h.must("useradd", "--no-create-home", "--user-group", "instar-plain")
-	t.Cleanup(func() {
-		h.unload() // or the user is in use
-		h.must("userdel", "instar-plain")
-	})
-	var uid, gid int
-	fmt.Sscan(h.must("id", "-u", "instar-plain"), &uid)
-	fmt.Sscan(h.must("id", "-g", "instar-plain"), &gid)
-	os.Chmod(root, 0o750)
-	os.Chown(root, uid, gid)
-	id := plan.Identity{User: "instar-plain", UID: uid, GID: gid, Groups: []int{12, 20}, Home: root}
+	id := h.somebody("instar-plain")
+	root, uid, gid := id.Home, id.UID, id.GID
+	id.Groups = []int{12, 20}
 	a := h.spec("a", []string{h.program(), dumpMode, root + "/report"})
 	a.Identity, a.Env, a.Dir = id, id.Environ(), root
 	a.Limits = plan.Limits{NoFile: 123, NProc: 77, Memory: 100 << 20, CPU: 1.5}

@@ -36,6 +36,8 @@ type facts struct {
 	StateDir     string            `json:"state_dir"`
 	Name         string            `json:"name"`
 	Run          bool              `json:"run,omitempty"`
+	Schedule     string            `json:"schedule,omitempty"` // of a timer
+	Private      string            `json:"private,omitempty"`  // hash of the file of its variables
 	Restart      string            `json:"restart"`
 	After        []string          `json:"after,omitempty"`
 	Digest       string            `json:"digest"`
@@ -50,7 +52,7 @@ const maxInputs = 256 << 10
 
 func (m *systemd) facts(s service.Spec) facts {
 	f := facts{
-		Format: m.format(), StateDir: m.stateDir, Name: s.Name, Run: s.Run, Restart: s.Restart, After: s.After,
+		Format: m.format(), StateDir: m.stateDir, Name: s.Name, Run: s.Run, Schedule: s.Schedule, Restart: s.Restart, After: s.After,
 		Digest: s.Digest, ReloadDigest: s.ReloadDigest, Definition: s.Definition(),
 	}
 	size := 0

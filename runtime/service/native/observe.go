@@ -18,9 +18,10 @@ const drifted = "changed by hand"
 
 // found is all that is known about one unit.
 type found struct {
-	unit string
-	file *installed // nil: there is no file
-	edit time.Time  // of the file
+	unit  string
+	file  *installed // nil: there is no file
+	edit  time.Time  // of the file
+	timer *timer     // nil: there is none beside it
 	shown
 	record
 }
@@ -35,7 +36,7 @@ func (m *systemd) Observe(ctx context.Context, instance string) (map[string]serv
 	}
 	states := make(map[string]service.State, len(units))
 	for name, f := range units {
-		states[name] = m.state(name, f)
+		states[name] = m.state(instance, name, f)
 	}
 	return states, nil
 }
@@ -46,22 +47,33 @@ func (m *systemd) find(ctx context.Context, instance string) (map[string]*found,
 	if err != nil {
 		return nil, err
 	}
-	ask := []string{unitPrefix(instance) + "*.service"}
-	for unit := range files {
+	ask := []string{unitPrefix(instance) + "*.service", unitPrefix(instance) + "*.timer"}
+	for unit, f := range files {
 		ask = append(ask, unit)
+		if f.timer != nil {
+			ask = append(ask, f.timer.unit)
+		}
 	}
 	all, err := m.show(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
+	for unit, s := range all {
+		if isTimer(unit) {
+			m.meetTimer(files, unit, s)
+			delete(all, unit)
+		}
+	}
+	for unit, f := range files {
+		if _, asked := all[unit]; !asked && f.timer != nil {
+			all[unit] = shown{}
+		}
+	}
 	units := map[string]*found{}
 	for unit, s := range all {
 		f := files[unit]
 		if f == nil {
-			if _, err := os.Lstat(m.unitPath(unit)); err == nil {
-				continue // there is a file, and it is not ours
-			}
-			if s.absent() || s["FragmentPath"] != "" && s["FragmentPath"] != m.unitPath(unit) {
+			if m.foreign(unit, s) {
 				continue
 			}
 			f = &found{unit: unit}
@@ -69,6 +81,8 @@ func (m *systemd) find(ctx context.Context, instance string) (map[string]*found,
 		name, ok := serviceOf(instance, unit)
 		if f.file != nil && f.file.Name != "" && unitName(instance, f.file.Name) == unit {
 			name, ok = f.file.Name, true
+		} else if t := f.timer; t != nil && t.file != nil && t.file.Name != "" && unitName(instance, t.file.Name) == unit {
+			name, ok = t.file.Name, true
 		}
 		if !ok {
 			continue
@@ -82,51 +96,92 @@ func (m *systemd) find(ctx context.Context, instance string) (map[string]*found,
 	return units, nil
 }
 
-// files returns the units of an instance that have a file of ours, by the
-// unit's name.
+// foreign reports whether a unit that has no file of ours is nothing to us:
+// there is a file of somebody else's, or no unit at all.
+func (m *systemd) foreign(unit string, s shown) bool {
+	_, err := os.Lstat(m.unitPath(unit))
+	return err == nil || s.absent() || s["FragmentPath"] != "" && s["FragmentPath"] != m.unitPath(unit)
+}
+
+// meetTimer adds what systemd says of a timer.
+func (m *systemd) meetTimer(files map[string]*found, unit string, s shown) {
+	f := files[serviceName(unit)]
+	if f == nil || f.timer == nil {
+		if m.foreign(unit, s) {
+			return
+		}
+		if f == nil {
+			f = &found{unit: serviceName(unit)}
+			files[f.unit] = f
+		}
+		f.timer = &timer{unit: unit}
+	}
+	f.timer.shown = s
+}
+
+// files returns the units of an instance that have a file of ours, or whose
+// timer has one, by the unit's name.
 func (m *systemd) files(instance string) (map[string]*found, error) {
 	entries, err := os.ReadDir(m.unitDir)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	files := map[string]*found{}
+	files, others := map[string]*found{}, map[string]bool{}
 	for _, entry := range entries {
 		unit := entry.Name()
-		if !strings.HasPrefix(unit, unitPrefix(instance)) || filepath.Ext(unit) != ".service" {
+		if !strings.HasPrefix(unit, unitPrefix(instance)) || filepath.Ext(unit) != ".service" && !isTimer(unit) {
 			continue
 		}
 		file, err := m.readUnit(m.unitPath(unit))
 		if _, foreign := err.(*ForeignError); foreign || err == nil && file == nil {
+			others[unit] = true
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		f := &found{unit: unit, file: file}
+		f := files[serviceName(unit)]
+		if f == nil {
+			f = &found{unit: serviceName(unit)}
+			files[f.unit] = f
+		}
+		if isTimer(unit) {
+			f.timer = &timer{unit: unit, file: file}
+			continue
+		}
+		f.file = file
 		if info, err := entry.Info(); err == nil {
 			f.edit = info.ModTime()
 		}
-		files[unit] = f
+	}
+	for unit := range others {
+		delete(files, unit) // its timer alone is of no use
 	}
 	return files, nil
 }
 
+// stale reports whether systemd has yet to read what stands on the disk.
+func (f *found) stale() bool {
+	return f.shown["NeedDaemonReload"] == "yes" || f.timer != nil && f.timer.shown["NeedDaemonReload"] == "yes"
+}
+
 // state returns what a unit amounts to.
-func (m *systemd) state(name string, f *found) service.State {
+func (m *systemd) state(instance, name string, f *found) service.State {
+	if f.schedule() != "" {
+		return m.timerState(instance, name, f)
+	}
 	s := service.State{Name: name, Definition: drifted, Digest: f.digest, ReloadDigest: f.reloadDigest}
 	if f.file != nil {
 		s.Run, s.After = f.file.Run, f.file.After
 	}
 	s.Status = f.status(s.Run)
 	s.PID, s.Restarts = int(f.number("MainPID")), int(f.number("NRestarts"))
-	if t, err := time.Parse("Mon 2006-01-02 15:04:05 MST", f.shown["StateChangeTimestamp"]); err == nil {
-		s.Since = t
-	}
+	s.Since = shownTime(f.shown["StateChangeTimestamp"])
 	s.ExitCode, s.Message = f.outcome()
 	if f.file == nil {
 		return s
 	}
-	if m.asLeft(f, s.Status) {
+	if m.asLeft(instance, f, s.Status) {
 		s.Definition = f.file.Definition
 	}
 	if f.startsAnew() {
@@ -183,10 +238,15 @@ func (f *found) dying() bool {
 }
 
 // asLeft reports whether the unit is in force as instar wrote it.
-func (m *systemd) asLeft(f *found, status service.Status) bool {
+func (m *systemd) asLeft(instance string, f *found, status service.Status) bool {
 	enabled := m.enabled(f.unit)
+	if f.file.Schedule != "" {
+		enabled = m.enabled(timerName(f.unit)) && !enabled
+	} else if f.timer != nil {
+		return false // of an earlier definition
+	}
 	return f.file.intact && f.file.Format == m.format() && f.shown["NeedDaemonReload"] == "no" &&
-		f.shown["FragmentPath"] == m.unitPath(f.unit) && (enabled || status == service.Stopped)
+		f.shown["FragmentPath"] == m.unitPath(f.unit) && (enabled || status == service.Stopped) && m.privateIntact(instance, f.file)
 }
 
 // startsAnew reports whether the next process is still to be started, from the

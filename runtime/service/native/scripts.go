@@ -78,6 +78,16 @@ if [ -n "$f" ]; then
 printf '{"instance":"%s","service":"%s","code":"%s","status":"%s"}\n' "$i" "$s" "$EXIT_CODE" "$EXIT_STATUS" >"$f.tmp" && mv -f "$f.tmp" "$f"
 fi`
 
+// firedScript deals with the end of what a timer has started: $1 timer, $2 unit
+// that is told, or "" for none, $3 who of it, $4 signal, then the command that
+// asks the manager. A service that does not run needs no telling. And what was
+// due while the program ran is not made up: a timer that is started anew goes by
+// the time that it is now.
+const firedScript = `t=$1 u=$2 w=$3 s=$4
+shift 4
+if [ -n "$u" ] && "$@" --quiet is-active "$u"; then "$@" kill "$w" --signal="$s" "$u"; fi
+"$@" --no-block try-restart "$t"`
+
 // becomeScript executes a program where systemd alone could not: $1 folder,
 // then the command. Nothing of the shell's own enters its environment, but for
 // what bash insists on where env would take the program for a variable.

@@ -51,6 +51,18 @@ func (m *systemd) ctl(ctx context.Context, verb []string, units ...string) (stri
 	return stdout.String(), nil
 }
 
+// versionOf returns the version of systemd that a systemctl is of; 0 when it
+// cannot be told.
+func versionOf(systemctl string) int {
+	out, err := exec.Command(systemctl, "--version").Output()
+	words := strings.Fields(string(out)) // "systemd 252 (252.39-1~deb12u2)"
+	if err != nil || len(words) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(words[1])
+	return n
+}
+
 // environ returns what systemctl needs of the environment: it must print
 // times in UTC and in no other language.
 func (m *systemd) environ() []string {
@@ -106,6 +118,7 @@ type shown map[string]string
 var properties = strings.Join([]string{
 	"Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NRestarts", "FragmentPath",
 	"NeedDaemonReload", "Job", "ExecMainCode", "ExecMainStatus", "StateChangeTimestamp", "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic",
+	"ExecMainStartTimestamp", "NextElapseUSecRealtime",
 }, ",")
 
 // show asks about units, by name or pattern; a pattern means those that are

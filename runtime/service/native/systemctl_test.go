@@ -19,7 +19,7 @@ import (
 func fake(t *testing.T, script string) *systemd {
 	t.Helper()
 	dir := t.TempDir()
-	m := &systemd{stateDir: dir + "/state", unitDir: dir + "/units", systemctl: dir + "/systemctl"}
+	m := &systemd{stateDir: dir + "/state", unitDir: dir + "/units", systemctl: dir + "/systemctl", version: func() int { return 252 }}
 	if err := os.WriteFile(m.systemctl, []byte("#!/bin/sh\necho \"$@\" >>"+dir+"/calls\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}

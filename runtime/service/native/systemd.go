@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"instar/runtime/service"
 )
@@ -28,6 +29,7 @@ type systemd struct {
 	runtimeDir string // XDG_RUNTIME_DIR
 	unitDir    string
 	systemctl  string // absolute
+	version    func() int
 }
 
 var _ service.Manager = (*systemd)(nil)
@@ -41,7 +43,7 @@ func newSystemd(options Options) (*systemd, error) {
 		return nil, err
 	}
 	m := &systemd{stateDir: filepath.Clean(options.StateDir), user: options.User, uid: os.Getuid(),
-		unitDir: "/etc/systemd/system", systemctl: systemctl}
+		unitDir: "/etc/systemd/system", systemctl: systemctl, version: sync.OnceValue(func() int { return versionOf(systemctl) })}
 	if !m.user {
 		return m, nil
 	}
@@ -150,24 +152,29 @@ func LogCommand(m service.Manager, instance string, names []string, follow bool)
 	return argv, nil
 }
 
-// Refuses implements [service.Refuser].
-func (m *systemd) Refuses(spec service.Spec) string {
-	if spec.Timer() {
-		return "this version puts no timers under systemd; `instar up` keeps their time"
-	}
-	return ""
-}
-
 // Platform implements [service.Manager].
 func (m *systemd) Platform() string { return "systemd" }
 
-// Render implements [service.Manager]: one unit.
+// Render implements [service.Manager]: a unit; that of a timer as well; and the
+// file of the declared variables, if these are not set by a script.
 func (m *systemd) Render(spec service.Spec) ([]service.Artifact, error) {
-	data, err := m.render(spec)
+	data, private, err := m.renderAll(spec)
 	if err != nil {
 		return nil, err
 	}
-	return []service.Artifact{{Path: m.unitPath(unitName(spec.Instance, spec.Name)), Data: data, Mode: unitMode}}, nil
+	name := unitName(spec.Instance, spec.Name)
+	all := []service.Artifact{{Path: m.unitPath(name), Data: data, Mode: unitMode}}
+	if spec.Timer() {
+		data, err := m.renderTimer(spec)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, service.Artifact{Path: m.unitPath(timerName(name)), Data: data, Mode: unitMode})
+	}
+	if private != nil {
+		all = append(all, service.Artifact{Path: m.privatePath(spec.Instance, spec.Name), Data: private, Mode: privateMode})
+	}
+	return all, nil
 }
 
 // Exits implements [service.Manager]. Only one caller at a time gets them, all
@@ -176,9 +183,11 @@ func (m *systemd) Exits(ctx context.Context) (<-chan service.Exit, error) {
 	return watchExits(ctx, exitsDir(m.stateDir))
 }
 
-// target is what wants services when the machine, or the user's manager,
-// starts.
-func (m *systemd) target() string {
+// target is what wants a unit when the machine, or the user's manager, starts.
+func (m *systemd) target(unit string) string {
+	if isTimer(unit) {
+		return timersTarget
+	}
 	if m.user {
 		return "default.target"
 	}
@@ -189,7 +198,7 @@ func (m *systemd) unitPath(unit string) string { return filepath.Join(m.unitDir,
 
 // wantsPath is the link that enables a unit.
 func (m *systemd) wantsPath(unit string) string {
-	return filepath.Join(m.unitDir, m.target()+".wants", unit)
+	return filepath.Join(m.unitDir, m.target(unit)+".wants", unit)
 }
 
 // recordDir is where the records of starts are.

@@ -9,14 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"instar/runtime/plan"
 	"instar/runtime/process"
 	"instar/runtime/service"
 )
 
 // unitFormat counts the changes of what is rendered from one Spec. Units of
 // another format are rewritten, and no service is restarted for it.
-const unitFormat = 1
+const unitFormat = 2
 
 const (
 	// firstDelay is systemd's own pause before a service is started again.
@@ -40,12 +39,19 @@ type unit struct {
 
 // render returns the unit of spec, mark included.
 func (m *systemd) render(spec service.Spec) ([]byte, error) {
+	data, _, err := m.renderAll(spec)
+	return data, err
+}
+
+// renderAll returns the unit of spec, and the file that it reads its variables
+// from; nil when there is none.
+func (m *systemd) renderAll(spec service.Spec) (data, private []byte, err error) {
 	u := &unit{systemd: m, spec: spec}
 	if u.check(); u.err != nil {
-		return nil, u.error()
+		return nil, nil, u.error()
 	}
 	u.section("Unit")
-	u.key("Description", fmt.Sprintf("instar %s: %s", spec.Instance, spec.Name))
+	u.key("Description", "instar "+spec.Instance+": "+spec.Name)
 	u.after()
 	u.key("StartLimitIntervalSec", "0")
 	u.section("Service")
@@ -56,14 +62,20 @@ func (m *systemd) render(spec service.Spec) ([]byte, error) {
 	u.stopping()
 	u.limits()
 	u.hardening()
-	u.section("Install")
-	u.key("WantedBy", m.target())
-	u.section("X-Instar")
-	u.key("Facts", m.facts(spec).line())
-	if u.err != nil {
-		return nil, u.error()
+	if !spec.Timer() {
+		u.section("Install")
+		u.key("WantedBy", m.target(""))
 	}
-	return seal(u.text.String()), nil
+	u.section("X-Instar")
+	facts := m.facts(spec)
+	if private = u.private(); private != nil {
+		facts.Private = hashOf(string(private))
+	}
+	u.key("Facts", facts.line())
+	if u.err != nil {
+		return nil, nil, u.error()
+	}
+	return seal(u.text.String()), private, nil
 }
 
 func (u *unit) error() error {
@@ -105,10 +117,6 @@ func (u *unit) check() {
 	if !filepath.IsAbs(s.Dir) {
 		u.fail("its folder %q is not absolute", s.Dir)
 	}
-	if len(s.PrivateEnv) > 0 {
-		name, _, _ := strings.Cut(s.PrivateEnv[0], "=")
-		u.fail("its variable %s holds a secret, which anybody could read in the unit of a service with a user of its own: hand it over in a file", name)
-	}
 	if u.user && s.Identity.UID >= 0 && s.Identity.UID != u.uid {
 		u.fail("it runs as user %d, which a user's own service manager cannot", s.Identity.UID)
 	}
@@ -116,11 +124,15 @@ func (u *unit) check() {
 	for _, arg := range append(append([]string{s.Dir, s.Identity.Home}, s.Argv...), s.ReloadArgv...) {
 		wrong = append(wrong, checkText("argument", arg))
 	}
-	for _, pair := range s.Env {
-		wrong = append(wrong, checkText("variable", pair))
-		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
-			wrong = append(wrong, fmt.Errorf("variable %q has no name", pair))
+	_, private := u.variables()
+	wrong = append(wrong, checkNames(private))
+	for _, pair := range private {
+		if name, value, _ := strings.Cut(pair, "="); strings.ContainsRune(value, 0) {
+			wrong = append(wrong, fmt.Errorf("variable %q has a NUL", name))
 		}
+	}
+	if path := u.privatePath(s.Instance, s.Name); len(private) > 0 && !rawPathOK(path) {
+		wrong = append(wrong, fmt.Errorf("the state folder %q cannot be named in a unit", u.stateDir))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		u.fail("%w", err)
@@ -144,6 +156,10 @@ func (u *unit) after() {
 func (u *unit) kind() {
 	u.key("Slice", sliceName(u.spec.Instance))
 	u.key("SyslogIdentifier", u.spec.Name)
+	if u.spec.Timer() {
+		u.oneshot()
+		return
+	}
 	if u.spec.Run {
 		// Active ever after, so that it is seen to be done.
 		u.key("Type", "oneshot")
@@ -190,6 +206,9 @@ const systemdVariables = "INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID SHELL ME
 	"LC_CTYPE LC_NUMERIC LC_TIME LC_COLLATE LC_MONETARY LC_MESSAGES LC_PAPER LC_NAME LC_ADDRESS LC_TELEPHONE LC_MEASUREMENT LC_IDENTIFICATION"
 
 func (u *unit) environment() {
+	if _, private := u.variables(); len(private) > 0 {
+		u.key("StandardInput", "file:"+rawPath(u.privatePath(u.spec.Instance, u.spec.Name)))
+	}
 	if u.ownEnvironment() {
 		return
 	}
@@ -199,30 +218,13 @@ func (u *unit) environment() {
 	u.key("UnsetEnvironment", systemdVariables)
 }
 
-// ownEnvironment reports whether the program is given its environment by its
-// command line. A user's manager passes its own environment on. And what is in
-// Environment= reaches the scripts that run as root, so that only variables
-// that can't change what these do may stand there.
+// ownEnvironment reports whether the program is given the variables that every
+// process has by its command line: Environment= reaches the scripts that run as
+// root, where only those may stand that can't change what these do. A user's
+// manager passes its own environment on.
 func (u *unit) ownEnvironment() bool {
-	if u.user {
-		return true
-	}
-	for _, pair := range u.spec.Env {
-		name, value, _ := strings.Cut(pair, "=")
-		switch name {
-		case "HOME", "USER", "LOGNAME", "LANG":
-		case "PATH":
-			if value != plan.DefaultPath {
-				return true
-			}
-		default:
-			return true
-		}
-		if hasControl(value) {
-			return true
-		}
-	}
-	return false
+	_, private := u.variables()
+	return u.user || len(private) > 0
 }
 
 // command returns the command line that executes argv in the service's folder
@@ -230,13 +232,17 @@ func (u *unit) ownEnvironment() bool {
 func (u *unit) command(argv []string) string {
 	argv = append([]string(nil), argv...)
 	ownEnvironment := u.ownEnvironment()
+	base, private := u.variables()
 	program := argv[0]
-	if !rawPathOK(u.spec.Dir) || ownEnvironment && strings.Contains(program, "=") ||
-		!ownEnvironment && (!programOK(program) || filepath.Clean(program) != program) {
+	switch {
+	case len(private) > 0:
+		argv = append([]string{"/bin/sh", "-s", "--", u.spec.Dir}, argv...)
+	case !rawPathOK(u.spec.Dir) || ownEnvironment && strings.Contains(program, "=") ||
+		!ownEnvironment && (!programOK(program) || filepath.Clean(program) != program):
 		argv = append([]string{"/bin/sh", "-c", becomeScript, "sh", u.spec.Dir}, argv...)
 	}
 	if ownEnvironment {
-		argv = append(append([]string{"/usr/bin/env", "-i"}, u.spec.Env...), argv...)
+		argv = append(append([]string{"/usr/bin/env", "-i"}, base...), argv...)
 	}
 	return commandLine(argv)
 }
@@ -262,6 +268,10 @@ func (u *unit) script(text string, args ...string) string {
 
 func (u *unit) commands() {
 	s := u.spec
+	if s.Timer() {
+		u.fired()
+		return
+	}
 	record := u.record(s.Instance, s.Name)
 	delay := "0"
 	if s.Run {

@@ -22,7 +22,11 @@ import (
 
 // paper returns a backend that never asks anybody anything.
 func paper(t testing.TB) *systemd {
-	return &systemd{stateDir: "/var/lib/instar", unitDir: t.TempDir(), systemctl: "/bin/systemctl", uid: 1000}
+	dir := "/nowhere"
+	if t != nil {
+		dir = t.TempDir()
+	}
+	return &systemd{stateDir: "/var/lib/instar", unitDir: dir, systemctl: "/bin/systemctl", uid: 1000, version: func() int { return 252 }}
 }
 
 func sample() service.Spec {
@@ -33,6 +37,17 @@ func sample() service.Spec {
 		Limits: plan.Limits{NoFile: 1000, NProc: 10, Memory: 1 << 30, CPU: 0.5},
 		Digest: "d1", ReloadDigest: "r1", Inputs: map[string]string{"etc/ä": "1"},
 	}
+}
+
+// rotation returns a timer that tells a service, with a secret in its
+// environment.
+func rotation() service.Spec {
+	s := sample()
+	s.Name, s.After, s.ReloadSig = "logs", nil, ""
+	s.Run, s.Restart, s.Schedule = true, "no", "5 4 1 * 1"
+	s.ThenService, s.ThenSignal = "front@1", "USR1"
+	s.PrivateEnv = []string{"SECRET=it's"}
+	return s
 }
 
 // values returns what a unit's keys say, in order, without instar's scripts.
@@ -99,17 +114,21 @@ func TestUnitVerifies(t *testing.T) {
 	back := sample()
 	back.Name, back.After, back.Restart = "back", nil, "no"
 	var args []string
-	for _, spec := range []service.Spec{sample(), run, user, back} {
+	for _, spec := range []service.Spec{sample(), run, user, back, rotation()} {
 		spec.Argv[0], spec.Dir, spec.Identity.Home = "/bin/sh", root, root
-		data, err := m.render(spec)
+		artifacts, err := m.Render(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := m.unitPath(unitName(spec.Instance, spec.Name))
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
+		for _, a := range artifacts {
+			if filepath.Dir(a.Path) != m.unitDir {
+				continue
+			}
+			if err := os.WriteFile(a.Path, a.Data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, a.Path)
 		}
-		args = append(args, path)
 	}
 	verify := func() string {
 		out, err := exec.Command(analyze, append([]string{"verify", "--man=no"}, args...)...).CombinedOutput()
@@ -215,13 +234,16 @@ func TestCommandRoundTrip(t *testing.T) {
 		}
 		got := append(words, arguments...)
 		if own {
-			n := len(spec.Env)
-			if got[0] != "/usr/bin/env" || got[1] != "-i" || !slices.Equal(got[2:2+n], spec.Env) || len(values(data, "Environment")) > 0 {
+			n := len(spec.Env) - 1 // the declared one is private
+			if got[0] != "/usr/bin/env" || got[1] != "-i" || !slices.Equal(got[2:2+n], spec.Env[:n]) || len(values(data, "Environment")) > 0 {
 				t.Fatalf("variables: %q", got)
 			}
 			got = got[2+n:]
-		}
-		if dirs := values(data, "WorkingDirectory"); len(dirs) == 0 || got[0] == "/bin/sh" {
+			if !slices.Equal(got[:4], []string{"/bin/sh", "-s", "--", spec.Dir}) {
+				t.Fatalf("folder: %q", got)
+			}
+			got = got[4:]
+		} else if dirs := values(data, "WorkingDirectory"); len(dirs) == 0 || got[0] == "/bin/sh" {
 			if got[0] != "/bin/sh" || got[2] != becomeScript || got[4] != spec.Dir {
 				t.Fatalf("folder: %q", got)
 			}
@@ -261,6 +283,8 @@ func TestRenderRefuses(t *testing.T) {
 		"not UTF-8":          func(s *service.Spec) { s.Argv = append(s.Argv, "\xff") },
 		"NUL":                func(s *service.Spec) { s.Env = append(s.Env, "A=\x00") },
 		"has no name":        func(s *service.Spec) { s.Env = append(s.Env, "=x") },
+		"set by a shell":     func(s *service.Spec) { s.PrivateEnv = append(s.PrivateEnv, "A.B=x") },
+		"schedule: ":         func(s *service.Spec) { s.Schedule = "61 * * * *" },
 		"is not absolute":    func(s *service.Spec) { s.Dir = "x" },
 		"bad name":           func(s *service.Spec) { s.Name = "../../evil" },
 		"unknown signal":     func(s *service.Spec) { s.StopSignal = "NOPE" },
@@ -392,15 +416,17 @@ func TestFormatCounts(t *testing.T) {
 	run.Run = true
 	user.Env = append(user.Env, "A=b")
 	var all strings.Builder
-	for _, spec := range []service.Spec{sample(), run, user} {
+	for _, spec := range []service.Spec{sample(), run, user, rotation()} {
 		for _, own := range []bool{false, true} {
 			m := paper(t)
 			m.user, m.uid = own, spec.Identity.UID
-			data, err := m.render(spec)
+			artifacts, err := m.Render(spec)
 			if err != nil {
 				t.Fatal(err)
 			}
-			all.Write(data)
+			for _, a := range artifacts {
+				all.Write(a.Data)
+			}
 		}
 	}
 	text := strings.ReplaceAll(all.String(), fmt.Sprintf(`"format":"%d `, unitFormat), `"format":"N `)
