@@ -232,6 +232,9 @@ func (in *instance) open(ctx context.Context) error {
 	if err := makeLogDir(dir); err != nil {
 		return err
 	}
+	if in.sup.options.RecordDir != nil {
+		dir = in.sup.options.RecordDir(in.name)
+	}
 	if err := in.endLeftovers(ctx, dir); err != nil {
 		return fmt.Errorf("cannot end what an earlier run of %q left: %w", in.name, err)
 	}

@@ -55,6 +55,7 @@ func (u *unit) launch(again bool) error {
 		u.started, u.main = true, p
 		u.watched.limit, u.watched.tree = u.spec.Limits.Memory, p.Tree()
 	})
+	u.in.sup.watchFor(u.spec.Limits.Memory)
 	return nil
 }
 

@@ -7,8 +7,14 @@ import (
 	"instar/runtime/process"
 )
 
-// watchMemory ends, once a period, what uses more memory than it may.
+// watchMemory ends, once a period, what uses more memory than it may. It sleeps
+// until something is started that has a limit.
 func (s *Supervisor) watchMemory() {
+	select {
+	case <-s.quit:
+		return
+	case <-s.watch:
+	}
 	ticker := time.NewTicker(s.options.MemoryPeriod)
 	defer ticker.Stop()
 	for {
@@ -29,6 +35,16 @@ func (s *Supervisor) watchMemory() {
 			if used[i] > u.limit {
 				u.unit.overuse(excess{trees[i], fmt.Sprintf("used %s of memory, may use %s", mebi(used[i]), mebi(u.limit))})
 			}
+		}
+	}
+}
+
+// watchFor has memory be watched from now on when a process is limited.
+func (s *Supervisor) watchFor(limit int64) {
+	if limit > 0 {
+		select {
+		case s.watch <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -30,6 +30,9 @@ type Options struct {
 	// also holds the record by which a later Supervisor ends what this one
 	// leaves when it is killed.
 	LogDir func(instance string) string
+	// RecordDir returns the folder of that record where it shall not be among
+	// the logs; it exists. Supervisors that share logs have one each.
+	RecordDir func(instance string) string
 	// MarkBase names what no other Supervisor of this machine shares: the
 	// state folder.
 	MarkBase string
@@ -48,6 +51,10 @@ type Options struct {
 	// Clock paces the attempts; nil is the system's. Stop timeouts and the
 	// watching of memory are always paced by the system's.
 	Clock Clock
+	// Signal sends a signal, by its name, to the main process of a service that
+	// this Supervisor does not run; nil where there are none. One that does not
+	// run needs none.
+	Signal func(instance, name, signal string) error
 	// MemoryPeriod is how often memory is looked at; 0 means a second.
 	MemoryPeriod time.Duration
 }
@@ -60,6 +67,7 @@ type Supervisor struct {
 	hard    context.Context // ends when ending must not be gentle any more
 	harden  context.CancelFunc
 	quit    chan struct{} // closed by Close once nothing runs
+	watch   chan struct{} // holds a token once there is memory to watch
 	work    sync.WaitGroup
 
 	mu        sync.Mutex
@@ -90,7 +98,7 @@ func New(options Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Supervisor{options: options, release: release, quit: make(chan struct{}), instances: map[string]*instance{}}
+	s := &Supervisor{options: options, release: release, quit: make(chan struct{}), watch: make(chan struct{}, 1), instances: map[string]*instance{}}
 	s.hard, s.harden = context.WithCancel(context.Background())
 	s.work.Go(s.watchMemory)
 	return s, nil
@@ -136,6 +144,23 @@ func (s *Supervisor) Observe(_ context.Context, name string) (map[string]service
 		states[key] = u.state
 	}
 	return states, nil
+}
+
+// Tree returns what identifies the last process of a service that was started,
+// and all that came from it; none for one that never was.
+func (s *Supervisor) Tree(name, serviceName string) process.Tree {
+	s.mu.Lock()
+	in := s.instances[name]
+	s.mu.Unlock()
+	if in == nil {
+		return process.Tree{}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if u := in.units[serviceName]; u != nil && u.main != nil {
+		return u.main.Tree()
+	}
+	return process.Tree{}
 }
 
 // Exits implements [service.Manager]. Of what a slow reader leaves, the oldest

@@ -144,10 +144,14 @@ func (in *instance) signal(name, signal string) error {
 	}
 	in.mu.Lock()
 	var p *process.Process
-	if u := in.units[name]; u != nil && u.state.PID != 0 {
+	u := in.units[name]
+	if u != nil && u.state.PID != 0 {
 		p = u.main
 	}
 	in.mu.Unlock()
+	if u == nil && in.sup.options.Signal != nil {
+		return in.sup.options.Signal(in.name, name, signal)
+	}
 	if p == nil {
 		return nil
 	}

@@ -1,0 +1,214 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"instar/runtime/plan"
+	"instar/runtime/process"
+	"instar/runtime/service"
+	"instar/runtime/service/supervise"
+)
+
+const (
+	// startTime is how long a start is waited for, beside the time that an
+	// earlier service may take to end.
+	startTime = 10 * time.Second
+	// endTime is how long the shim itself may take to end, beside its service.
+	endTime = 15 * time.Second
+	// takeTime is how long a reload is waited for.
+	takeTime = 70 * time.Second
+	// pollPeriod is how often what is waited for is looked at.
+	pollPeriod = 10 * time.Millisecond
+)
+
+// guard starts the shim, $1 with the file $2, again when it was killed or could
+// not serve. It is a shell, since that is small, and needs nothing of instar.
+const guard = `until "$1" supervise "$2"; do sleep 1; done`
+
+// Start has the service run, by a shim that is the program binary, and returns
+// when it was started, or waits for others. It is an error when the program
+// can't be started; it is tried again all the same. What runs already is left
+// alone.
+func Start(p Place, binary string) error {
+	file, err := p.Read()
+	if err != nil {
+		return err
+	}
+	if file == nil {
+		return fmt.Errorf("there is no %s", p.SpecPath())
+	}
+	patience := time.Now().Add(startTime + file.Spec.StopTimeout)
+	for {
+		lock, err := p.lock()
+		if err != nil {
+			return err
+		}
+		if lock != nil {
+			err := errors.Join(removeFile(p.statusPath()), p.want())
+			if err = errors.Join(err, lock.Unlock()); err != nil {
+				return err
+			}
+			break
+		}
+		if p.Wanted() {
+			return p.decided(patience)
+		}
+		if time.Now().After(patience) {
+			return fmt.Errorf("cannot start %q: it is still being stopped", file.Spec.Name)
+		}
+		time.Sleep(pollPeriod)
+	}
+	cmd := exec.Command("/bin/sh", "-c", guard, "instar-guard", binary, p.SpecPath())
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + plan.DefaultPath}
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("cannot start %q: %w", file.Spec.Name, err)
+	}
+	go cmd.Wait() // in a process that lives on it must not stay a zombie
+	return p.decided(patience)
+}
+
+// decided waits until the shim says how the start went.
+func (p Place) decided(until time.Time) error {
+	for {
+		s, err := p.Status()
+		switch {
+		case err != nil:
+			return err
+		case s != nil && s.Decided && (s.Serving() || s.Over):
+			if s.State.Status == service.Failed && !s.State.Ended && !s.State.Timer() {
+				return errors.New(firstOf(s.Error, s.State.Message))
+			}
+			return nil
+		case time.Now().After(until):
+			return fmt.Errorf("cannot start %q: its supervisor says nothing", p)
+		case !p.Wanted():
+			return errors.New("it was stopped meanwhile")
+		}
+		time.Sleep(pollPeriod)
+	}
+}
+
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return "it failed"
+}
+
+// Stop ends the service, and whatever an earlier shim left of it, and returns
+// when nothing of it is left. What does not run is fine.
+func Stop(p Place) error {
+	if !exists(string(p)) {
+		return nil
+	}
+	file, err := p.Read()
+	if err != nil {
+		file = nil // it must be stopped all the same
+	}
+	if err := removeFile(p.wantedPath()); err != nil {
+		return err
+	}
+	patience := time.Now().Add(endTime)
+	if file != nil {
+		patience = patience.Add(file.Spec.StopTimeout)
+	}
+	var told process.Tree
+	for killed := false; ; time.Sleep(pollPeriod) {
+		lock, err := p.lock()
+		if err != nil {
+			return err
+		}
+		if lock != nil {
+			return errors.Join(p.settle(file), lock.Unlock())
+		}
+		s, err := p.Status()
+		if err != nil {
+			return err
+		}
+		switch late := time.Now().After(patience); {
+		case s == nil || !s.Shim.Alive():
+		case late && !killed:
+			killed = true
+			patience = time.Now().Add(endTime)
+			_ = s.Guard.Signal(syscall.SIGKILL)
+			_ = s.Shim.Signal(syscall.SIGKILL)
+		case late:
+			return fmt.Errorf("cannot stop %q: its supervisor, process %d, does not end", p, s.Shim.PID)
+		case s.Shim != told:
+			told = s.Shim
+			_ = s.Shim.Signal(syscall.SIGTERM) // it may just have ended
+		}
+	}
+}
+
+// settle ends what a shim that was killed has left, and says that nothing runs.
+// The lock is held.
+func (p Place) settle(file *File) error {
+	s, err := p.Status()
+	if err != nil {
+		return err
+	}
+	if file != nil && exists(p.recordsPath()) {
+		if err := endLeft(file); err != nil {
+			return err
+		}
+	} else if s != nil {
+		if err := s.Main.End(context.Background(), syscall.SIGTERM, endTime); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	if s == nil || s.State.Status == service.Stopped && !s.State.Ended {
+		return nil
+	}
+	return removeFile(p.statusPath())
+}
+
+// endLeft ends all that carries the service's mark.
+func endLeft(f *File) error {
+	sup, err := supervise.New(f.options())
+	if err != nil {
+		return err
+	}
+	return errors.Join(sup.Apply(context.Background(), f.Spec.Instance, nil), sup.Close(context.Background()))
+}
+
+// Tell has the shim take over the place's file, and returns when it has. When
+// no shim serves, nothing has to be told.
+func Tell(p Place, t Take) error {
+	before, err := p.Status()
+	if err != nil || !before.Serving() {
+		return err
+	}
+	if err := before.Shim.Signal(takeSignals[t]); err != nil {
+		return nil // it has just ended
+	}
+	for until := time.Now().Add(takeTime); ; time.Sleep(pollPeriod) {
+		s, err := p.Status()
+		switch {
+		case err != nil:
+			return err
+		case s == nil || s.Shim != before.Shim || !s.Serving():
+			return nil // another one reads the file when it starts
+		case s.Taken > before.Taken:
+			if s.Error != "" {
+				return errors.New(s.Error)
+			}
+			return nil
+		case time.Now().After(until):
+			return fmt.Errorf("cannot reload %q: its supervisor says nothing", before.State.Name)
+		}
+	}
+}
+
+// self is the program that runs.
+func self() (string, error) { return os.Executable() }
