@@ -44,7 +44,7 @@ func (a *app) logs(ctx context.Context, args []string) error {
 	in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings, mask: a.ui.mask}
 	if manager, err := in.managerOrNone(); err != nil {
 		return err
-	} else if manager != nil && !a.ui.json && (only == "" || hasService(st, only)) {
+	} else if manager != nil && manager.Platform() == "systemd" && !a.ui.json && (only == "" || hasService(st, only)) {
 		return a.journal(ctx, in, st, only)
 	}
 	if len(sources) == 0 && only != "" && !hasService(st, only) {

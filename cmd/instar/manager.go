@@ -15,7 +15,7 @@ import (
 var managers = []string{"none", "systemd", "openrc", "sysv", "launchd", "windows"}
 
 // builtManagers is how many of managers are built into this version.
-const builtManagers = 2
+const builtManagers = 4
 
 // checkManager refuses a --manager that cannot be meant.
 func checkManager(name string) error {
@@ -45,21 +45,25 @@ func (in *instance) manager() (service.Manager, error) {
 		return nil, err
 	}
 	running := native.Detect()
+	const remedy = "`instar up` supervises the services itself, in the foreground; --manager none converges files and commands only"
 	switch {
 	case name == "none":
 		return nil, nil
-	case name == "" && running != "systemd":
-		return nil, hinted("`instar up` supervises the services itself, in the foreground; --manager none converges files and commands only",
-			"%w: %s", errNoManager, whyNoManager(running))
-	case name != "" && name != running:
-		return nil, hinted("`instar up` supervises the services itself, in the foreground; --manager none converges files and commands only",
-			"%w: %s does not run it (%s)", errNoManager, name, whyNoManager(running))
+	case name == "" && !slices.Contains(managers[1:builtManagers], running):
+		return nil, hinted(remedy, "%w: %s", errNoManager, whyNoManager(running))
+	case name == "":
+		name = running
+	case name == "sysv" && running == "none":
+		// Scripts work without an init that calls them, though nothing then
+		// starts them at boot.
+	case name != running:
+		return nil, hinted(remedy, "%w: %s does not run it (%s)", errNoManager, name, whyNoManager(running))
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return native.New(running, native.Options{StateDir: string(in.home), Binary: self, User: !isRoot()})
+	return native.New(name, native.Options{StateDir: string(in.home), Binary: self, User: !isRoot()})
 }
 
 // managerOrNone is manager where it does not matter that there is none.
@@ -76,8 +80,11 @@ func isRoot() bool { return os.Geteuid() == 0 }
 
 // whyNoManager says what stands in the way of a native manager.
 func whyNoManager(running string) string {
-	if running != "none" {
-		return running + " runs it, and is not built into this version"
+	switch {
+	case running == "none":
+		return "none runs it"
+	case slices.Contains(managers[:builtManagers], running):
+		return running + " runs it"
 	}
-	return "none runs it"
+	return running + " runs it, and is not built into this version"
 }

@@ -40,6 +40,7 @@ type marker struct {
 	Service  string `json:"service"`
 	Code     string `json:"code"`   // "exited", "killed", "dumped"; else it was never started
 	Status   string `json:"status"` // number, or name of the signal
+	Reason   string `json:"reason"` // of a shim: what happened, where the two don't tell
 }
 
 // watchExits delivers what the markers in a folder say, the old ones first,
@@ -140,6 +141,9 @@ func readMarker(path string) (service.Exit, error) {
 		return service.Exit{}, err
 	}
 	code, reason := ending(m.Code, m.Status)
+	if m.Reason != "" {
+		reason = m.Reason
+	}
 	return service.Exit{Instance: m.Instance, Name: m.Service, Code: code, Reason: reason, At: info.ModTime()}, nil
 }
 

@@ -28,8 +28,9 @@ type Options struct {
 	// started and markers of exits are kept in it: nobody but its owner may be
 	// able to write there.
 	StateDir string
-	// Binary is the instar that services may call, absolute. Backends that
-	// need no process of their own beside a service do not look at it.
+	// Binary is the instar that supervises services where the manager can't,
+	// absolute. Backends that need no process of their own beside a service do
+	// not look at it.
 	Binary string
 	// User asks for the manager of the calling user's own services instead of
 	// the system's.
@@ -46,7 +47,15 @@ func New(platform string, options Options) (service.Manager, error) {
 		return newSystemd(options)
 	case "none":
 		return nil, fmt.Errorf("no service manager that instar knows runs this machine")
-	case "openrc", "sysv", "launchd", "windows":
+	case "sysv":
+		return newShimmed(newSysv(), options)
+	case "openrc":
+		init, err := newOpenrc()
+		if err != nil {
+			return nil, err
+		}
+		return newShimmed(init, options)
+	case "launchd", "windows":
 		return nil, fmt.Errorf("services cannot be put under %s yet", platform)
 	default:
 		return nil, fmt.Errorf("there is no service manager called %q", platform)

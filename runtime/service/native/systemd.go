@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"instar/runtime/service"
+	"instar/runtime/service/supervise"
 )
 
 // systemd is the [service.Manager] of a machine, or of a user, that systemd
@@ -99,6 +100,9 @@ func Hint(m service.Manager) string {
 // Unsupported says which of spec's wishes the manager accepts and cannot
 // honour here, one text each, for people.
 func Unsupported(m service.Manager, spec service.Spec) []string {
+	if _, ok := m.(*shimmed); ok {
+		return supervise.Unsupported(spec)
+	}
 	s, ok := m.(*systemd)
 	if !ok {
 		return nil

@@ -14,41 +14,45 @@ import (
 func frugal() { debug.SetGCPercent(25) }
 
 // giveBack returns the memory that is not needed while the service just runs:
-// what the collector finds, and the pages of the program, which are read again
-// from its file when they are.
+// what the collector finds, and the pages of programs and libraries, which are
+// read again from their files when they are.
 func giveBack() {
 	debug.FreeOSMemory()
-	exe, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return
-	}
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return
 	}
 	defer maps.Close()
-	lines := bufio.NewScanner(maps)
-	for lines.Scan() {
-		if from, size, ok := dispensable(lines.Text(), exe); ok {
-			// The mapping is the program's own, and only ever read.
-			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, size, unix.MADV_DONTNEED)
+	var m mapping
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		if !m.add(lines.Text()) {
+			continue
 		}
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, m.from, m.size, unix.MADV_DONTNEED) // at worst it stays
 	}
 }
 
-// dispensable parses a line of /proc/self/maps: a part of the program that
-// nobody can have written to. It is of the form
-// "00400000-00b5e000 r-xp 00000000 08:01 131 /usr/bin/instar".
-func dispensable(line, exe string) (from, size uintptr, ok bool) {
+// mapping is one part of the memory, as far as /proc/self/smaps was read.
+type mapping struct {
+	from, size uintptr
+	readOnly   bool // it is of a file, and can't be written to
+}
+
+// add takes the next line, and reports whether what the mapping holds can be
+// dropped: it is all as it stands in its file. What is not writable any more
+// may have been, while the program was loaded: that shows as anonymous.
+func (m *mapping) add(line string) bool {
 	f := strings.Fields(line)
-	if len(f) < 6 || !strings.HasSuffix(line, " "+exe) || len(f[1]) != 4 || f[1][0] != 'r' || f[1][1] != '-' {
-		return 0, 0, false
+	switch {
+	case len(f) == 3 && f[0] == "Anonymous:":
+		return m.readOnly && f[1] == "0"
+	case len(f) < 5 || len(f[1]) != 4 || f[1][3] != 'p':
+		return false
 	}
 	begin, end, _ := strings.Cut(f[0], "-")
 	a, err := strconv.ParseUint(begin, 16, 64)
 	b, errEnd := strconv.ParseUint(end, 16, 64)
-	if err != nil || errEnd != nil || b <= a {
-		return 0, 0, false
-	}
-	return uintptr(a), uintptr(b - a), true
+	*m = mapping{from: uintptr(a), size: uintptr(b - a)}
+	m.readOnly = err == nil && errEnd == nil && b > a && f[1][:2] == "r-" && len(f) > 5 && strings.HasPrefix(f[5], "/")
+	return false
 }

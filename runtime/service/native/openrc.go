@@ -1,0 +1,144 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// openrc is an init whose scripts are functions that openrc-run calls, and
+// which keeps account of what it has started.
+type openrc struct {
+	etc       string // /etc
+	run       string // openrc-run, absolute
+	rcService string // absolute
+}
+
+// openrcLevel is the runlevel that a machine boots to.
+const openrcLevel = "default"
+
+func newOpenrc() (*openrc, error) {
+	rcService, err := findProgram("rc-service")
+	if err != nil {
+		return nil, err
+	}
+	run, err := findProgram("openrc-run")
+	if err != nil {
+		return nil, err
+	}
+	return &openrc{etc: "/etc", run: run, rcService: rcService}, nil
+}
+
+// findProgram finds one of OpenRC's programs, wherever PATH leads.
+func findProgram(name string) (string, error) {
+	for _, dir := range []string{"/sbin", "/usr/sbin", "/bin", "/usr/bin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("cannot use openrc: there is no %s", name)
+}
+
+func (o *openrc) platform() string              { return "openrc" }
+func (o *openrc) interpreter() string           { return o.run }
+func (o *openrc) scriptPath(name string) string { return filepath.Join(o.etc, "init.d", name) }
+
+// text returns a script. Neither start-stop-daemon nor supervise-daemon has a
+// part in it: the first one starts nothing again, the other one gives up, and
+// both split what they are given at spaces.
+func (o *openrc) text(sc initScript) string {
+	after := strings.Join(append([]string{"localmount", "netmount", "bootmisc"}, sc.after...), " ")
+	return `instar=` + shellQuote(sc.binary) + `
+` + specLine(sc.spec) + `
+description=` + shellQuote(sc.description) + `
+extra_started_commands=reload
+
+depend() {
+	use net dns logger
+	after ` + after + `
+	keyword -timeout
+}
+
+start() {
+	ebegin "Starting $RC_SVCNAME"
+	"$instar" supervise --start "$spec"
+	eend $?
+}
+
+stop() {
+	ebegin "Stopping $RC_SVCNAME"
+	"$instar" supervise --stop "$spec"
+	eend $?
+}
+
+reload() {
+	ebegin "Reloading $RC_SVCNAME"
+	"$instar" supervise --reload "$spec"
+	eend $?
+}
+
+status() {
+	"$instar" supervise --status "$spec"
+}
+`
+}
+
+func (o *openrc) link(name string) string {
+	return filepath.Join(o.etc, "runlevels", openrcLevel, name)
+}
+
+// booted implements [initSystem]. The order is that of the scripts' own depend.
+func (o *openrc) booted(levels map[string]int) (map[string]bool, error) {
+	ok := map[string]bool{}
+	for name := range levels {
+		to, err := os.Readlink(o.link(name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) && !isNoLink(o.link(name)) {
+			return nil, err
+		}
+		ok[name] = err == nil && to == o.scriptPath(name)
+	}
+	return ok, nil
+}
+
+func isNoLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink == 0
+}
+
+// enable implements [initSystem], as rc-update does: by a link.
+func (o *openrc) enable(_ context.Context, levels map[string]int) error {
+	for name := range levels {
+		link := o.link(name)
+		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+			return err
+		}
+		if err := removeLink(link); err != nil {
+			return err
+		}
+		if err := os.Symlink(o.scriptPath(name), link); err != nil {
+			return fmt.Errorf("cannot enable %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// disable implements [initSystem].
+func (o *openrc) disable(_ context.Context, names []string) error {
+	for _, name := range names {
+		if err := removeLink(o.link(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask implements [initSystem]. OpenRC does nothing for what it takes for
+// stopped, or for started; restart does either.
+func (o *openrc) ask(ctx context.Context, name, verb string) error {
+	return run(ctx, o.rcService, "--nocolor", "--quiet", name, verb)
+}
