@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -36,6 +37,8 @@ var testContext = context.Background()
 //	#! busy PORT            somebody listens on it
 //	#! held PORT            another instance has it
 //	#! value KEY TEXT       is remembered
+//	#! publishes NAME JSON  what a requested instance has published
+//	#! secret TEXT          is secret where the instance was requested
 func TestChunks(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.star")
 	if err != nil || len(files) == 0 {
@@ -119,7 +122,7 @@ func testChunk(t *testing.T, name, chunk string) string {
 		return chunk
 	}
 	source, shown, _ := strings.Cut(chunk, "\n#= ")
-	things := len(p.Resources) + len(p.Services) + len(p.Promises) + len(p.Published) + len(p.Values)
+	things := len(p.Resources) + len(p.Services) + len(p.Promises) + len(p.Requests) + len(p.Published) + len(p.Values)
 	if shown == "" && compared > 0 && (things == 0 || !*update) {
 		return chunk
 	}
@@ -157,6 +160,19 @@ func direct(in *Inputs, host *machine, order string) error {
 		} else {
 			in.HeldPorts = append(in.HeldPorts, port)
 		}
+	case "publishes":
+		var from Requested
+		request, text, _ := strings.Cut(rest, " ")
+		if in.Requested == nil {
+			in.Requested = map[string]Requested{}
+		}
+		in.Requested[request] = from
+		if err := json.Unmarshal([]byte(text), &from); err != nil {
+			return err
+		}
+		in.Requested[request] = from
+	case "secret":
+		in.Secrets = append(in.Secrets, rest)
 	case "value":
 		key, text, _ := strings.Cut(rest, " ")
 		kind, _, _ := strings.Cut(key, "/")

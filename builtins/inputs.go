@@ -15,6 +15,11 @@ type Inputs struct {
 	Params    map[string]Given      `json:"params,omitempty"`
 	Values    map[string]plan.Value `json:"values,omitempty"` // remembered, by [ValueKey]
 	HeldPorts []int                 `json:"held_ports,omitempty"`
+	// Requested is what the instances that the profile requests have published,
+	// by the name of the request.
+	Requested map[string]Requested `json:"requested,omitempty"`
+	// Secrets are texts in Params that are secret where they come from.
+	Secrets []string `json:"secrets,omitempty"`
 	// ParamsOnly ends evaluation where the profile's parameters are known;
 	// what was given for them is not judged.
 	ParamsOnly bool `json:"params_only,omitempty"`

@@ -87,6 +87,9 @@ func New(in Inputs, profile fs.FS, host Host) *Session {
 		users:    map[string]User{},
 		params:   parameters{declared: map[string]int{}},
 	}
+	for _, text := range in.Secrets {
+		s.addSecret(text)
+	}
 	s.root = &base{dir: in.Instance.Root, what: "the instance's root"}
 	s.release = &base{dir: in.Release, what: "the release"}
 	return s

@@ -96,16 +96,18 @@ func newMachine() *machine {
 
 // profileFiles are beside instance.star in all tests.
 var profileFiles = fstest.MapFS{
-	"my.cnf.tmpl":    &fstest.MapFile{Data: []byte("port = {{.port}}\ndata = {{.data}}\n")},
-	"bad.tmpl":       &fstest.MapFile{Data: []byte("one\ntwo {{.prot}}\n")},
-	"broken.tmpl":    &fstest.MapFile{Data: []byte("one\n{{if}}\n")},
-	"mime.types":     &fstest.MapFile{Data: []byte("text/html html;\n")},
-	"www/index.htm":  &fstest.MapFile{Data: []byte("hello")},
-	"lib/x.tmpl":     &fstest.MapFile{Data: []byte("x\n")},
-	"lib/deep.star":  &fstest.MapFile{Data: []byte("def conf():\n    return template(\"etc/x\", source = \"x.tmpl\")\n\ndef outside():\n    return read(\"//mime.types\")\n")},
-	"lib/eager.star": &fstest.MapFile{Data: []byte("mkdir(\"var\")\n")},
-	"lib/param.star": &fstest.MapFile{Data: []byte("size = param(\"size\", 3)\n")},
-	"fifo":           &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o644},
+	"my.cnf.tmpl":       &fstest.MapFile{Data: []byte("port = {{.port}}\ndata = {{.data}}\n")},
+	"bad.tmpl":          &fstest.MapFile{Data: []byte("one\ntwo {{.prot}}\n")},
+	"broken.tmpl":       &fstest.MapFile{Data: []byte("one\n{{if}}\n")},
+	"mime.types":        &fstest.MapFile{Data: []byte("text/html html;\n")},
+	"www/index.htm":     &fstest.MapFile{Data: []byte("hello")},
+	"web/instance.star": &fstest.MapFile{Data: []byte("")},
+	"lib/db.star":       &fstest.MapFile{Data: []byte("def db():\n    return request(\"db\", \"deep.star\")\n")},
+	"lib/x.tmpl":        &fstest.MapFile{Data: []byte("x\n")},
+	"lib/deep.star":     &fstest.MapFile{Data: []byte("def conf():\n    return template(\"etc/x\", source = \"x.tmpl\")\n\ndef outside():\n    return read(\"//mime.types\")\n")},
+	"lib/eager.star":    &fstest.MapFile{Data: []byte("mkdir(\"var\")\n")},
+	"lib/param.star":    &fstest.MapFile{Data: []byte("size = param(\"size\", 3)\n")},
+	"fifo":              &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o644},
 }
 
 func testInputs() Inputs {
@@ -164,6 +166,9 @@ func dump(p *plan.Plan) []string {
 	}
 	for _, r := range p.Promises {
 		add("promise %s %s every=%v within=%v failures=%d", r.Name, dumpJSON(r.Check), r.Period, r.Timeout, r.Failures)
+	}
+	for _, r := range p.Requests {
+		add("request %s %s params=%s release=%s state=%s at=%d", r.Name, r.Profile, dumpJSON(r.Params), r.Release, r.State, r.At.Line)
 	}
 	for _, key := range plan.SortedKeys(p.Values) {
 		v := p.Values[key]

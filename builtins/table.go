@@ -125,6 +125,7 @@ var Table = []Builtin{
 	{"check.disk", "path, min_free", Pure, "there is room on a disk", checkDisk, nil},
 
 	{"publish", "**values", Declares, "connection parameters for whoever asked for the instance", publish, nil},
+	{"request", "name, profile, params={}, release=None, state=\"started\"", Declares, "another instance on this node, and what it publishes", request, nil},
 
 	{"fail", "*values, sep=\" \"", Pure, "ends the evaluation with an error", failCall, nil},
 	{"print", "*values, sep=\" \"", Pure, "writes to the log", printCall, nil},

@@ -131,7 +131,7 @@ func TestDefaults(t *testing.T) {
 		"wrapper": `path="a", command=["app"]`, "command_once": `name="a", command=["app"]`, "command_changed": `name="a", command=["app"]`,
 		"run": `name="a", command=["app"]`, "service": `name="a", command=["app"]`, "promise": `name="a", check=check.tcp("a", 1)`,
 		"cron": `name="a", schedule="@daily", command=["app"]`, "rotate": `name="a", files="x"`,
-		"param": `name="a"`,
+		"param": `name="a"`, "request": `name="a", profile="web"`,
 	}
 	for name, required := range base {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestEffects(t *testing.T) {
 		"copy": `copy("a", "mime.types")`, "wrapper": `wrapper("a", ["app"])`, "command_once": `command_once("a", ["app"])`,
 		"command_changed": `command_changed("a", ["app"])`, "run": `run("a", ["app"])`, "service": `service("a", ["app"])`,
 		"cron": `cron("a", "@daily", ["app"])`, "rotate": `rotate("a", "x")`,
-		"promise": `promise("a", check.tcp("a", 1))`, "publish": `publish(a = 1)`,
+		"promise": `promise("a", check.tcp("a", 1))`, "publish": `publish(a = 1)`, "request": `request("a", "web")`,
 		"observe": `observe("a", "")`, "password": `password("a")`, "random_hex": `random_hex("a")`, "uuid": `uuid("a")`, "free_port": `free_port("a")`,
 	}
 	for _, b := range Table {
@@ -187,7 +187,7 @@ func TestEffects(t *testing.T) {
 		in := testInputs()
 		in.ParamsOnly = true
 		p, err := evaluateText(in, newMachine(), "param(\"early\")\n"+text, nil)
-		if err != nil || len(p.Params) != 1 || len(p.Resources)+len(p.Values)+len(p.Published)+len(p.Promises)+len(p.Observed) > 0 {
+		if err != nil || len(p.Params) != 1 || len(p.Resources)+len(p.Values)+len(p.Published)+len(p.Promises)+len(p.Requests)+len(p.Observed) > 0 {
 			t.Errorf("%s: parameters only: %+v, %v", b.Name, p, err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Files has one folder for each profile, as in this source folder.
 //
-//go:embed helloworld nginx-static
+//go:embed helloworld nginx-static replicate
 var Files embed.FS
 
 // Names returns the names of the profiles, sorted.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"instar/runtime/control"
 	"instar/runtime/report"
@@ -53,9 +54,11 @@ func (a *app) converge(ctx context.Context, in *instance, manager service.Manage
 	a.hintRoot(in)
 	e, done := in.real(manager, a.ui.follow(false))
 	defer done()
-	e.Reveal, e.Diffs, e.Requested = a.opts.reveal, a.ui.verbose, requested
+	f := &family{app: a, manager: manager}
+	f.adopt(e, in)
+	f.wire(e)
+	e.Requested = requested
 	if manager != nil {
-		e.Unsupported = func(s service.Spec) []string { return native.Unsupported(manager, s) }
 		if text := native.Hint(manager); text != "" {
 			a.ui.hint(text)
 		}
@@ -91,8 +94,14 @@ func (a *app) finish(ctx context.Context, r *report.Report, err error) error {
 	switch {
 	case err != nil:
 		return reported{err}
-	case r.Pending != nil:
+	case isPending(r):
 		return exitWith(exitPending)
 	}
 	return nil
+}
+
+// isPending reports whether an instance, or one that it requests, waits for a
+// value.
+func isPending(r *report.Report) bool {
+	return r.Pending != nil || slices.ContainsFunc(r.Requests, func(q report.Requested) bool { return q.Pending != nil })
 }

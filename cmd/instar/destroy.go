@@ -26,6 +26,9 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	if err := a.checkRetention(); err != nil {
 		return err
 	}
+	if err := a.notRequested(st, "destroy"); err != nil {
+		return err
+	}
 	served, err := a.through(ctx, t.folder, control.Action{Verb: "destroy", Purge: a.opts.purge, Retention: a.opts.retention})
 	if served {
 		if err == nil && !a.opts.purge {
@@ -54,6 +57,7 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	defer unlock()
 	e, done := in.real(manager, a.ui.follow(false))
 	defer done()
+	(&family{app: a, manager: manager}).adopt(e, in)
 	r, err := e.Destroy(ctx, a.opts.purge)
 	if err == nil && !a.opts.purge {
 		a.ui.left(in)

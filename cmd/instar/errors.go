@@ -75,6 +75,7 @@ func exitCode(ctx context.Context, err error) int {
 		code   exitWith
 		usage  *usageError
 		unkept *engine.UnkeptError
+		below  *engine.RequestsError
 		stop   signalled
 	)
 	switch {
@@ -84,7 +85,7 @@ func exitCode(ctx context.Context, err error) int {
 		return stop.code()
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &unkept):
+	case errors.As(err, &unkept), errors.As(err, &below) && below.Unkept:
 		return exitUnkept
 	case errors.Is(err, state.ErrLocked):
 		return exitLocked

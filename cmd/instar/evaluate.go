@@ -60,7 +60,7 @@ func evaluator(home state.Home, name string, s state.Settings, w who, limits eva
 		if err != nil {
 			return nil, err
 		}
-		if req.Inputs, err = inputs(home, name, s, w); err != nil {
+		if req.Inputs, err = inputs(home, name, s, w, st); err != nil {
 			return nil, err
 		}
 		req.Inputs.Values = st.Values
@@ -74,8 +74,8 @@ func evaluator(home state.Home, name string, s state.Settings, w who, limits eva
 
 // evaluationKey covers all that an evaluation starts from but files and the
 // state: with the same key, they alone decide. The program itself is part of it.
-func evaluationKey(home state.Home, name string, s state.Settings, w who) (string, error) {
-	in, err := inputs(home, name, s, w)
+func evaluationKey(home state.Home, name string, s state.Settings, w who, st *state.State) (string, error) {
+	in, err := inputs(home, name, s, w, st)
 	if err != nil {
 		return "", err
 	}
@@ -91,9 +91,10 @@ func evaluationKey(home state.Home, name string, s state.Settings, w who) (strin
 	sig, _ := fsys.Stat(info)
 	key, err := json.Marshal(struct {
 		Inputs  builtins.Inputs
+		Profile string
 		Version string
 		Self    fsys.Sig // size and time alone may be those of another build
-	}{in, version, sig})
+	}{in, s.Profile, version, sig})
 	return string(key), err
 }
 
@@ -104,7 +105,7 @@ func request(profile string) (eval.Request, error) {
 }
 
 // inputs are what an evaluation starts from, but for the remembered values.
-func inputs(home state.Home, name string, s state.Settings, w who) (builtins.Inputs, error) {
+func inputs(home state.Home, name string, s state.Settings, w who, st *state.State) (builtins.Inputs, error) {
 	node, err := facts(s.Manager)
 	if err != nil {
 		return builtins.Inputs{}, err
@@ -117,8 +118,12 @@ func inputs(home state.Home, name string, s state.Settings, w who) (builtins.Inp
 		Node:      node,
 		Release:   s.Release,
 		HeldPorts: heldPorts(home, name),
+		Secrets:   s.Secrets,
 	}
-	in.Params, err = given(s.Params)
+	if in.Params, err = given(s.Params); err != nil {
+		return in, err
+	}
+	in.Requested, err = published(home, st)
 	return in, err
 }
 

@@ -28,6 +28,16 @@ type instance struct {
 	who      who
 	limits   eval.Limits
 	mask     *secret.Masker
+	copied   string // the stored copy that is evaluated instead of the profile; ""
+}
+
+// evaluated are the settings to evaluate with.
+func (in *instance) evaluated() state.Settings {
+	s := in.settings
+	if in.copied != "" {
+		s.Profile = in.copied
+	}
+	return s
 }
 
 // resolve turns the argument PROFILE|NAME and the flags into an instance. With
@@ -52,6 +62,9 @@ func (a *app) resolve(arg string, mine bool) (*instance, *state.State, error) {
 		return nil, nil, err
 	}
 	in, err := a.instance(t, st, s, mine)
+	if err == nil {
+		err = a.asChild(in, st)
+	}
 	if old := st.Settings.Profile; err == nil && mine && old != "" && old != s.Profile {
 		a.ui.hint(fmt.Sprintf("instance %q follows %s from now on, and no longer %s", t.name, s.Profile, old))
 	}
@@ -81,9 +94,12 @@ func (in *instance) engine(sink report.Sink) *engine.Engine {
 		Settings: in.settings,
 		Identity: in.who.identity(in.settings.Root),
 		Program:  selfPath,
-		Evaluate: evaluator(in.home, in.name, in.settings, in.who, in.limits),
+		Evaluate: evaluator(in.home, in.name, in.evaluated(), in.who, in.limits),
 		Cache:    in.folder,
-		Key:      func() (string, error) { return evaluationKey(in.home, in.name, in.settings, in.who) },
+		Key: func(st *state.State) (string, error) {
+			return evaluationKey(in.home, in.name, in.evaluated(), in.who, st)
+		},
+		Children: &kin{parent: in},
 		Wait:     waitOf(in.settings),
 		Sink:     sink,
 		Mask:     in.mask,

@@ -191,7 +191,7 @@ func (w *nodeWiring) subject(name string) node.Subject {
 // stored builds what processes the instance by the stored copy of its profile.
 func (in *instance) stored(s state.Settings, profile string, manager service.Manager, action control.Action) (*engine.Engine, func(), error) {
 	now := *in
-	now.settings = s
+	now.settings, now.copied = s, profile
 	var err error
 	if now.who, err = identify(s.User, s.Root, true); err != nil {
 		return nil, nil, err
@@ -204,9 +204,6 @@ func (in *instance) stored(s state.Settings, profile string, manager service.Man
 		return nil, nil, err
 	}
 	e, done := now.real(manager, nil)
-	copied := s
-	copied.Profile = profile
-	e.Evaluate = evaluator(now.home, now.name, copied, now.who, now.limits)
 	e.Reveal, e.Diffs = action.Reveal, action.Diffs
 	e.Unsupported = func(s service.Spec) []string { return native.Unsupported(manager, s) }
 	if _, own := manager.(*supervise.Supervisor); own {
@@ -220,7 +217,7 @@ func outcomeCode(r *report.Report, err error) int {
 	switch {
 	case err != nil:
 		return exitCode(context.Background(), err)
-	case r.Pending != nil:
+	case isPending(r):
 		return exitPending
 	}
 	return exitOK

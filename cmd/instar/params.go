@@ -31,7 +31,7 @@ func (a *app) params(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if req.Inputs, err = inputs(a.home, name, state.Settings{Root: "/srv/instar/" + name, Release: defaultRelease}, w); err != nil {
+	if req.Inputs, err = inputs(a.home, name, state.Settings{Root: "/srv/instar/" + name, Release: defaultRelease}, w, state.New(name)); err != nil {
 		return err
 	}
 	params, err := eval.Params(ctx, req, a.opts.limits())

@@ -72,6 +72,9 @@ func (a *app) ask(ctx context.Context, args []string) error {
 	if st, err = a.wanted(t, st); err != nil {
 		return err
 	}
+	if err := a.notRequested(st, "request"); err != nil {
+		return err
+	}
 	s, err := a.settings(t, st)
 	if err != nil {
 		return err
@@ -176,14 +179,25 @@ func (in *instance) rerequest() error {
 	if err != nil || st.Requested == state.Destroyed || !reflect.DeepEqual(st.Settings, in.settings) {
 		return err // it was not applied
 	}
-	skip := []string{string(in.home), st.Settings.Root}
-	c, err := requests.Current(in.folder)
-	seen, _ := requests.See(st.Settings.Profile, skip...) // that shows at once
-	if err != nil || c.Source != st.Settings.Profile || c.Seen != seen {
-		if _, err := requests.Store(in.folder, st.Settings.Profile, skip...); err != nil {
-			return err
-		}
+	if err := in.storeCopy(st.Settings); err != nil {
+		return err
 	}
 	_, err = requests.Write(in.home, requests.Of(in.name, st.Settings, st.Requested))
+	return err
+}
+
+// storeCopy stores a copy of the profile, if there is none of it as it is now.
+// That of an instance which another one requests was stored for it.
+func (in *instance) storeCopy(s state.Settings) error {
+	if s.Requester != nil {
+		return nil
+	}
+	skip := []string{string(in.home), s.Root}
+	c, err := requests.Current(in.folder)
+	seen, _ := requests.See(s.Profile, skip...) // that shows at once
+	if err == nil && c.Source == s.Profile && c.Seen == seen {
+		return nil
+	}
+	_, err = requests.Store(in.folder, s.Profile, skip...)
 	return err
 }

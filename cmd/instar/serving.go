@@ -71,7 +71,7 @@ func mergeSettings(now, base, changed state.Settings) state.Settings {
 	if base.Root == "" && now.Root != "" {
 		base.Root, base.Release = changed.Root, changed.Release
 	}
-	return state.Settings{
+	merged := state.Settings{
 		Profile: merge(now.Profile, base.Profile, changed.Profile),
 		Root:    merge(now.Root, base.Root, changed.Root),
 		Release: merge(now.Release, base.Release, changed.Release),
@@ -79,7 +79,16 @@ func mergeSettings(now, base, changed state.Settings) state.Settings {
 		Manager: merge(now.Manager, base.Manager, changed.Manager),
 		Wait:    merge(now.Wait, base.Wait, changed.Wait),
 		Params:  mergeParams(now.Params, base.Params, changed.Params),
+
+		Requester: changed.Requester, Secrets: changed.Secrets,
 	}
+	if changed.Requester.IsBy(base.Requester) {
+		merged.Requester = now.Requester
+	}
+	if slices.Equal(changed.Secrets, base.Secrets) {
+		merged.Secrets = now.Secrets
+	}
+	return merged
 }
 
 func merge[T comparable](now, base, changed T) T {

@@ -16,7 +16,7 @@ func TestMergeSettings(t *testing.T) {
 	text := func(s string) state.Given { return state.Given{Text: &s} }
 	settings := func(s string) state.Settings {
 		return state.Settings{Profile: s, Root: s, Release: s, User: s, Manager: s, Wait: time.Duration(len(s)),
-			Params: map[string]state.Given{"p": text(s)}}
+			Params: map[string]state.Given{"p": text(s)}, Requester: &state.Requester{Instance: s}, Secrets: []string{s}}
 	}
 	base, now, changed := settings("base"), settings("now"), settings("changed")
 	for i := range reflect.TypeFor[state.Settings]().NumField() {

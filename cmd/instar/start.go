@@ -24,6 +24,11 @@ func (a *app) request(ctx context.Context, args []string, verb, requested string
 	if err != nil {
 		return err
 	}
+	if len(args) == 1 {
+		if err := a.notRequested(st, verb); err != nil {
+			return err
+		}
+	}
 	one := ""
 	if len(args) > 1 {
 		if one = args[1]; !hasService(st, one) {

@@ -103,6 +103,7 @@ func restingStatus(folder state.Folder, st *state.State, mask func(any) any, rev
 		text, _ := mask(st.Pending).(string)
 		s.Pending = &text
 	}
+	s.Requester, s.Requests = relatives(folder, st)
 	if st.LastBang != nil {
 		s.LastBang = &report.Bang{At: st.LastBang.At, Reason: st.LastBang.Reason}
 	}
@@ -258,6 +259,9 @@ func (u *ui) status(s *report.Status, st *state.State) {
 		served = "nothing supervises its services"
 	}
 	t.texts("served by", served)
+	if by := s.Requester; by != nil {
+		t.texts("requested by", by.Instance+", as "+by.Name)
+	}
 	if s.Pending != nil {
 		t.texts("pending", *s.Pending)
 	}
@@ -272,6 +276,7 @@ func (u *ui) status(s *report.Status, st *state.State) {
 	u.processes("runs", s.Runs)
 	u.timers(s.Timers)
 	u.outcomes(s.Promises)
+	u.requested(s.Requests)
 	u.published(s.Published)
 }
 

@@ -48,7 +48,7 @@ func (u *ui) output(name, line string) {
 // mark returns the sign in front of a change, and its colour.
 func mark(c report.Change) (sign, color string) {
 	switch plan.Op(c.Op) {
-	case plan.OpRemove, plan.OpUnload:
+	case plan.OpRemove, plan.OpUnload, plan.OpRelease:
 		return "-", red
 	case plan.OpRun:
 		return ">", blue
@@ -56,7 +56,7 @@ func mark(c report.Change) (sign, color string) {
 		return "*", cyan
 	case plan.OpMkdir:
 		return "+", green
-	case plan.OpWrite, plan.OpLink, plan.OpCopy:
+	case plan.OpWrite, plan.OpLink, plan.OpCopy, plan.OpRequest:
 		if c.Why == missing {
 			return "+", green
 		}
@@ -141,6 +141,7 @@ func (u *ui) outcome(r *report.Report) {
 	}
 	u.published(r.Published)
 	u.promises(r.Promises)
+	u.requested(r.Requests)
 }
 
 func (u *ui) recap(r *report.Report) {

@@ -31,11 +31,14 @@ the outcome of the first apply, and says nothing more on stdout.`
 // up converges an instance and supervises its services in the foreground, until
 // it is told to stop. Commands from elsewhere go through it meanwhile.
 func (a *app) up(ctx context.Context, args []string) error {
-	in, _, err := a.resolve(args[0], true)
+	in, st, err := a.resolve(args[0], true)
 	if err != nil {
 		return err
 	}
 	if err := checkManager(a.opts.manager); err != nil {
+		return err
+	}
+	if err := a.notRequested(st, "serve"); err != nil {
 		return err
 	}
 	if err := in.notElsewhere(ctx); err != nil {
@@ -233,7 +236,7 @@ func (s *serving) exit(r *report.Report, err error) int {
 	switch {
 	case err != nil:
 		return exitCode(context.Background(), err)
-	case r.Pending != nil:
+	case isPending(r):
 		return exitPending
 	}
 	return exitOK

@@ -29,7 +29,8 @@ type run struct {
 	specs  []service.Spec
 	// chosen hides the values that the apply will choose, from those who may
 	// see secrets too.
-	chosen *secret.Masker
+	chosen   *secret.Masker
+	requests requests
 }
 
 // Converge processes the instance once: it evaluates, compares and performs
@@ -59,8 +60,9 @@ func (e *Engine) begin() *run {
 	return &run{
 		Engine:  e,
 		changed: map[string]bool{}, removed: map[string]bool{}, restarted: map[string]bool{},
-		chosen: secret.New(nil),
-		writes: map[string]bool{},
+		chosen:   secret.New(nil),
+		writes:   map[string]bool{},
+		requests: requests{attempted: map[string]string{}, outcomes: map[string]Outcome{}},
 		report: &report.Report{
 			FormatVersion: report.FormatVersion,
 			Instance:      e.Name,
@@ -76,11 +78,14 @@ func (r *run) rounds(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		again := r.did > 0 && (!p.Complete() || r.wroteObserved(p))
+		again := r.requests.news || r.did > 0 && (!p.Complete() || r.wroteObserved(p))
 		if !again {
 			return r.finish(ctx, p)
 		}
-		if round == maxRounds {
+		if round == maxRounds+len(p.Requests) { // each may wait for the one before it
+			if r.requests.news {
+				return fmt.Errorf("what the requested instances publish still changes after %d rounds", round)
+			}
 			return fmt.Errorf("the profile still changes what it observes after %d rounds (%s)", maxRounds, p.Observed)
 		}
 	}
@@ -99,7 +104,7 @@ func (r *run) wroteObserved(p *plan.Plan) bool {
 
 // round evaluates the profile once and makes the machine match.
 func (r *run) round(ctx context.Context) (*plan.Plan, error) {
-	r.did, r.writes = 0, map[string]bool{}
+	r.did, r.writes, r.requests.news = 0, map[string]bool{}, false
 	st, err := r.Store.Load()
 	if err != nil {
 		return nil, err
@@ -110,6 +115,7 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	}
 	r.view = apply.NewView(r.Settings.Root, disk)
 	r.Mask.Add(st.Secrets...)
+	r.see(st)
 	p, err := r.Evaluate(ctx, st, r.view)
 	if err != nil {
 		return nil, r.evaluationFailed(ctx, st, err)
@@ -142,11 +148,19 @@ func (r *run) evaluationFailed(ctx context.Context, st *state.State, cause error
 			return errors.Join(cause, fmt.Errorf("cannot save the state: %w", err))
 		}
 	}
-	if r.Manager == nil || r.requested(st) != state.Stopped {
+	if r.requested(st) != state.Stopped {
 		return cause
 	}
-	if err := r.stopAll(ctx); err != nil {
-		return fmt.Errorf("%w; and the services could not be stopped: %w", cause, err)
+	if r.Manager != nil {
+		if err := r.stopAll(ctx); err != nil {
+			return fmt.Errorf("%w; and the services could not be stopped: %w", cause, err)
+		}
+	}
+	if err := r.fulfil(ctx, st, &plan.Plan{}); err != nil {
+		return err
+	}
+	if failed := r.tell(st); failed != nil {
+		return errors.Join(cause, failed)
 	}
 	return cause
 }
@@ -199,10 +213,11 @@ func (r *run) finish(ctx context.Context, p *plan.Plan) error {
 		r.report.Pending = &why
 	}
 	r.count(p)
-	if !p.Complete() || r.Manager == nil || r.Planning {
-		return nil
+	var err error
+	if p.Complete() && r.Manager != nil && !r.Planning {
+		err = r.check(ctx, p)
 	}
-	return r.check(ctx, p)
+	return r.finishRequests(ctx, p, err)
 }
 
 // count fills the summary: what nothing was done to is ok.

@@ -47,7 +47,7 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 	}
 	r.view = apply.NewView(r.Settings.Root, disk)
 	next := *st
-	next.Requested = state.Destroyed
+	next.Requested, next.Ending = state.Destroyed, true
 	if st.Requested != state.Destroyed || st.DestroyedAt.IsZero() {
 		next.DestroyedAt = r.now().UTC().Round(0)
 	}
@@ -56,6 +56,9 @@ func (r *run) destroy(ctx context.Context, purge bool) error {
 		return err
 	}
 	if err := r.unloadAll(ctx); err != nil {
+		return err
+	}
+	if err := r.destroyChildren(ctx, w.state, purge); err != nil {
 		return err
 	}
 	if err := w.undeclared(ctx); err != nil {
@@ -111,7 +114,7 @@ func (w *work) abandon(ctx context.Context, missing bool) error {
 	}
 	next := *w.state
 	next.Owned = kept
-	next.Services, next.Published, next.Promises, next.Pending = nil, nil, nil, ""
+	next.Services, next.Published, next.Promises, next.Pending, next.Ending = nil, nil, nil, "", false
 	return w.save(&next)
 }
 

@@ -70,7 +70,7 @@ type Engine struct {
 	// Cache, if not nil, spares the evaluation where nothing has changed. Key
 	// covers all that Evaluate starts from but files and the state.
 	Cache Cache
-	Key   func() (string, error)
+	Key   func(*state.State) (string, error)
 
 	Commands Commands
 	// Prerm runs what stands in etc/prerm before data is removed.
@@ -87,6 +87,9 @@ type Engine struct {
 	// Wait bounds how long runs and promises are waited for.
 	Wait time.Duration
 
+	// Children carries out what the profile requests; nil: it can request nothing.
+	Children Children
+
 	// Held names services that an operator stopped: they are not started.
 	Held map[string]bool
 	// Specs is set by Converge: what runs, or would, of the last plan.
@@ -95,6 +98,9 @@ type Engine struct {
 	// evaluation observed.
 	Observed []string
 
+	// Settled, if not nil, is called when nothing is left to do but to wait for
+	// runs and promises.
+	Settled func()
 	// Patience, if not nil, ends when promises and runs are no longer waited for:
 	// somebody else wants the instance. Converge then fails with its cause.
 	Patience context.Context

@@ -52,6 +52,9 @@ func (r *run) check(ctx context.Context, p *plan.Plan) error {
 	if r.requested(st) != state.Started {
 		return nil
 	}
+	if r.Settled != nil {
+		r.Settled()
+	}
 	ctx, stop := r.patient(ctx)
 	defer stop()
 	deadline := r.now().Add(r.Wait)

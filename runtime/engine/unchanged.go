@@ -31,7 +31,8 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 	if c == nil || r.Requested != "" && r.Requested != c.Brief.Requested {
 		return false, nil
 	}
-	key, err := r.cacheKey()
+	r.see(c.Brief)
+	key, err := r.cacheKey(c.Brief)
 	if err != nil || key != c.Key {
 		return false, nil
 	}
@@ -44,6 +45,9 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 	}
 	r.specs, r.Specs = specs, specs
 	r.Mask.Add(c.Brief.Secrets...)
+	if err := r.fulfil(ctx, c.Brief, &plan.Plan{}); err != nil || r.requests.news {
+		return false, err
+	}
 	p := &plan.Plan{Published: c.Brief.Published, Promises: c.Brief.Promises}
 	r.report.Generation = c.Brief.Generation
 	r.report.Summary.OK = c.OK
@@ -51,11 +55,11 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 }
 
 // cacheKey covers all inputs that are no files.
-func (r *run) cacheKey() (string, error) {
+func (r *run) cacheKey(st *state.State) (string, error) {
 	if r.Key == nil {
 		return "", errors.New("no key")
 	}
-	key, err := r.Key()
+	key, err := r.Key(st)
 	if err != nil {
 		return "", err
 	}
@@ -171,7 +175,7 @@ func (w *work) remember() {
 }
 
 func (w *work) cacheIt() bool {
-	key, err := w.cacheKey()
+	key, err := w.cacheKey(w.state)
 	if err != nil {
 		return false
 	}
@@ -183,7 +187,7 @@ func (w *work) cacheIt() bool {
 	g.settleClock()
 	c := &state.Cache{Key: key, Brief: w.state, OK: w.resources(), Specs: specs}
 	c.Inside, c.Outside, c.Folders = g.inside(), g.outside(), g.folders()
-	if !g.ok || !g.verified() {
+	if !g.ok || !g.verified() || w.publishedBy(w.state) != w.requests.told {
 		return false
 	}
 	return w.Cache.SaveCache(c) == nil

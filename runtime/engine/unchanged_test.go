@@ -35,7 +35,7 @@ func (d *onDisk) apply() []string {
 	disk := &realDisk{dir: d.root}
 	defer disk.close()
 	e.Disk, e.Cache = disk, d.folder
-	e.Key = func() (string, error) { return "key", nil }
+	e.Key = func(*state.State) (string, error) { return "key", nil }
 	e.Evaluate = func(context.Context, *state.State, plan.View) (*plan.Plan, error) {
 		d.evals++
 		return planOf(d.parts...), nil

@@ -33,6 +33,7 @@ type work struct {
 	dirty   bool
 	changed map[string]bool // paths edited in this round
 	rooted  bool            // this apply creates the root
+	wanted  map[string]state.Requested
 }
 
 // all claims, performs, reconciles, removes and settles.
@@ -43,6 +44,9 @@ func (w *work) all(ctx context.Context) error {
 	for _, text := range w.cmp.Warnings {
 		w.warn(text)
 	}
+	if err := w.assign(); err != nil {
+		return err
+	}
 	if err := w.claim(); err != nil {
 		return err
 	}
@@ -50,6 +54,9 @@ func (w *work) all(ctx context.Context) error {
 		return err
 	}
 	if err := w.services(ctx); err != nil {
+		return err
+	}
+	if err := w.fulfil(ctx, w.state, w.plan); err != nil {
 		return err
 	}
 	kept, err := w.remove(ctx)
@@ -127,6 +134,7 @@ func (w *work) remembered() *state.State {
 		next.Values[name] = v
 	}
 	next.Secrets = w.secrets()
+	next.Requests, next.Ending = w.wanted, false
 	return &next
 }
 

@@ -211,8 +211,8 @@ func (k *kept) wire(e *engine.Engine, run *processing, profile string) {
 		return p, run.accepted()
 	}
 	if key != nil {
-		e.Key = func() (string, error) {
-			text, err := key()
+		e.Key = func(st *state.State) (string, error) {
+			text, err := key(st)
 			return text + "\n" + profile, err
 		}
 	}

@@ -18,6 +18,8 @@ const (
 	OpRestart Op = "restart"
 	OpReload  Op = "reload"
 	OpUnload  Op = "unload"
+	OpRequest Op = "request" // another instance: make it, or have it changed
+	OpRelease Op = "release" // another instance: it is no longer requested, and destroyed
 )
 
 // Edit is one change that brings the machine in line with a resource. Which

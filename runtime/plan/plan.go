@@ -42,6 +42,7 @@ type Plan struct {
 	Runs      []Run
 	Timers    []Timer
 	Promises  []Promise
+	Requests  []Request
 	Values    map[string]Value // remembered values that were asked for, old and new
 	Published map[string]any   // JSON values; secrets in the clear
 	Secrets   []string         // every text that must be masked wherever it is shown

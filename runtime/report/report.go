@@ -87,7 +87,8 @@ type Report struct {
 	Published     map[string]any `json:"published"`
 	Pending       *string        `json:"pending"`
 	Promises      []Promise      `json:"promises,omitempty"`
-	Runs          []Service      `json:"runs,omitempty"` // those that did not succeed in time
+	Runs          []Service      `json:"runs,omitempty"`     // those that did not succeed in time
+	Requests      []Requested    `json:"requests,omitempty"` // the instances that the profile requests
 	Error         *Error         `json:"error,omitempty"`
 	Seconds       float64        `json:"seconds"` // how long it took
 }

@@ -15,6 +15,10 @@ type Status struct {
 	Published     map[string]any `json:"published"`
 	Pending       *string        `json:"pending"`
 	LastBang      *Bang          `json:"last_bang"`
+	// Requester is the instance whose profile requests this one; Requests are those
+	// that its own requests.
+	Requester *Requester  `json:"requester,omitempty"`
+	Requests  []Requested `json:"requests,omitempty"`
 	// Served says who supervises the services: "up", or "" for nobody.
 	Served string `json:"served,omitempty"`
 	Error  *Error `json:"error,omitempty"`

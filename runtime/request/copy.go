@@ -86,15 +86,21 @@ const digestLen = 32
 // [Copy.Use]. What lies in skip (the state, the instance's root) is no part of
 // it.
 func Stage(f state.Folder, source string, skip ...string) (*Copy, error) {
-	dir, err := folderOf(source)
+	return StageFrom(f, source, source, skip...)
+}
+
+// StageFrom stores a copy of what lies at from as that of the profile source:
+// from is in a copy of the profile that requests this one.
+func StageFrom(f state.Folder, from, source string, skip ...string) (*Copy, error) {
+	dir, err := folderOf(from)
 	if err != nil {
 		return nil, err
 	}
 	c := &Copy{FormatVersion: FormatVersion, Source: source, dir: copies(f)}
-	if info, err := os.Stat(source); err == nil && !info.IsDir() {
-		c.Entry = filepath.Base(source)
+	if info, err := os.Stat(from); err == nil && !info.IsDir() {
+		c.Entry = filepath.Base(from)
 	}
-	if c.Seen, err = See(source, skip...); err != nil {
+	if c.Seen, err = See(from, skip...); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {

@@ -51,6 +51,11 @@ type Request struct {
 	Params   map[string]any    `json:"params,omitempty"`
 	Set      map[string]string `json:"set,omitempty"`
 	SetBytes map[string][]byte `json:"set_bytes,omitempty"`
+	// Requester is the instance whose profile requests this one: then the file is
+	// the node's, and the copy of the profile comes from there. Secrets are texts
+	// in Params that are secret.
+	Requester *state.Requester `json:"requester,omitempty"`
+	Secrets   []string         `json:"secrets,omitempty"`
 
 	State string `json:"state"` // "started", "stopped", "destroyed"
 	// Purge has a destruction remove what was made once, too: at once, or when
@@ -223,7 +228,7 @@ const noWait = -1
 // Of returns the request for an instance with the given settings.
 func Of(name string, s state.Settings, requested string) *Request {
 	r := &Request{FormatVersion: FormatVersion, Instance: name, Profile: s.Profile, Root: s.Root, Release: s.Release,
-		User: s.User, Manager: s.Manager, State: requested}
+		User: s.User, Manager: s.Manager, Requester: s.Requester, Secrets: s.Secrets, State: requested}
 	switch {
 	case s.Wait < 0:
 		r.Wait = "0s"
@@ -254,7 +259,8 @@ func with[T any](m map[string]T, key string, value T) map[string]T {
 // Settings are what an instance that is requested so remembers. What the request
 // leaves out is empty.
 func (r *Request) Settings() state.Settings {
-	s := state.Settings{Profile: r.Profile, Root: r.Root, Release: r.Release, User: r.User, Manager: r.Manager}
+	s := state.Settings{Profile: r.Profile, Root: r.Root, Release: r.Release, User: r.User, Manager: r.Manager,
+		Requester: r.Requester, Secrets: r.Secrets}
 	if d, err := time.ParseDuration(r.Wait); err == nil {
 		if s.Wait = d; d == 0 {
 			s.Wait = noWait

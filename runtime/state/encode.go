@@ -34,6 +34,8 @@ type after struct {
 	Secrets   []string              `json:"secrets,omitempty"`
 	LastBang  *Bang                 `json:"last_bang,omitempty"`
 	Promises  []plan.Promise        `json:"promises,omitempty"`
+	Requests  map[string]Requested  `json:"requests,omitempty"`
+	Ending    bool                  `json:"ending,omitempty"`
 }
 
 // ownedSize is about how many bytes one entry takes.
@@ -45,7 +47,7 @@ func Encode(s *State) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	tail, err := json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.Promises})
+	tail, err := json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.Promises, s.Requests, s.Ending})
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,12 @@ type State struct {
 	LastBang  *Bang          `json:"last_bang,omitempty"`
 	// Promises are those of the last complete evaluation.
 	Promises []plan.Promise `json:"promises,omitempty"`
+
+	// Requests are the instances that the profile has requested, by the names of
+	// the requests. They are noted before the instances are made.
+	Requests map[string]Requested `json:"requests,omitempty"`
+	// Ending is set from when a destruction begins until it has come to its end.
+	Ending bool `json:"ending,omitempty"`
 }
 
 // Settings are the flags given to an instance, remembered until they are given
@@ -67,6 +73,11 @@ type Settings struct {
 	Manager string           `json:"manager,omitempty"`
 	Wait    time.Duration    `json:"wait,omitempty"`
 	Params  map[string]Given `json:"params,omitempty"`
+	// Requester is the instance whose profile requests this one; nil: an operator
+	// does.
+	Requester *Requester `json:"requester,omitempty"`
+	// Secrets are texts in Params that are secret where they come from.
+	Secrets []string `json:"secrets,omitempty"`
 }
 
 // Given is a parameter's value as the user gave it: text from the command line,

@@ -35,6 +35,7 @@ type rest struct {
 	Runs      []plan.Run
 	Timers    []plan.Timer
 	Promises  []plan.Promise
+	Requests  []plan.Request
 	Values    map[string]plan.Value
 	New       []string // keys of Values
 	Published map[string]any
@@ -146,7 +147,7 @@ func (e *encoder) json(o other) error {
 
 func restOf(p *plan.Plan) *rest {
 	r := &rest{
-		Services: p.Services, Runs: p.Runs, Timers: p.Timers, Promises: p.Promises, Values: p.Values, Published: p.Published,
+		Services: p.Services, Runs: p.Runs, Timers: p.Timers, Promises: p.Promises, Requests: p.Requests, Values: p.Values, Published: p.Published,
 		Pending: p.Pending, Observed: p.Observed, Prints: p.Prints, Params: p.Params, Inputs: p.Inputs,
 	}
 	for _, key := range plan.SortedKeys(p.Values) {
@@ -204,7 +205,7 @@ func decode(data []byte) (*plan.Plan, error) {
 
 func (r *rest) into(p *plan.Plan) {
 	p.Services, p.Runs, p.Timers, p.Promises, p.Values, p.Published = r.Services, r.Runs, r.Timers, r.Promises, r.Values, r.Published
-	p.Pending, p.Observed, p.Prints, p.Params, p.Inputs = r.Pending, r.Observed, r.Prints, r.Params, r.Inputs
+	p.Requests, p.Pending, p.Observed, p.Prints, p.Params, p.Inputs = r.Requests, r.Pending, r.Observed, r.Prints, r.Params, r.Inputs
 	for _, key := range r.New {
 		if value, ok := p.Values[key]; ok {
 			value.New = true

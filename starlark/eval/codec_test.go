@@ -73,6 +73,7 @@ func TestCodec(t *testing.T) {
 			Timers: []plan.Timer{{Name: "t", Schedule: "0 0 * * *", Exec: plan.Exec{Argv: []string{"/x"}}, Script: "etc/cron/t", OwnUser: true},
 				{Name: "u", Rotation: &plan.Rotation{Files: []string{"a/*"}, Keep: 3, Service: "s", Signal: "HUP", Then: []string{"/y"}}}},
 			Promises: []plan.Promise{{Name: "p", Check: plan.Check{Kind: "tcp", Port: 1}, Period: time.Minute}},
+			Requests: []plan.Request{{Name: "db", Profile: "../db", Params: map[string]any{"n": json.Number("1.50"), "l": []any{nil}}, Release: "/rel", State: "stopped"}},
 			Pending:  &plan.Pending{Why: "later", At: plan.Pos{File: "instance.star", Line: 3}},
 			Observed: []string{"a"},
 			Prints:   []plan.Print{{Text: "hello"}},
