@@ -34,6 +34,7 @@ type options struct {
 	reveal, detailed, purge, schema, follow bool
 	lines                                   int
 	wanted, retention                       string
+	listen, tokenFile                       string
 }
 
 // given reports whether a flag stood on the command line.

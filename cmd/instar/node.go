@@ -37,6 +37,9 @@ again and again. While it runs, commands go through it.
              their own. Again, it upgrades what is installed
   uninstall  undo that; services run on
 
+With --listen the node shows metrics for Prometheus at that address, and nothing
+can be done there. install keeps the address that was installed before.
+
 Where no service manager runs the machine, as in a container, the node
 supervises the services itself: they end when it does. Otherwise they run on.`
 
@@ -50,6 +53,9 @@ const (
 func (a *app) node(ctx context.Context, args []string) error {
 	if err := a.openHome(); err != nil {
 		return err
+	}
+	if (args[0] == "status" || args[0] == "uninstall") && (a.opts.given("listen") || a.opts.given("listen-token-file")) {
+		return usagef("they are for run and install", "node %s takes no --listen", args[0])
 	}
 	switch args[0] {
 	case "run":
@@ -72,6 +78,14 @@ var nodeVerbs = []string{"run", "status", "install", "uninstall"}
 
 // nodeRun serves all instances that are requested, until ctx ends.
 func (a *app) nodeRun(ctx context.Context) error {
+	public, err := a.listening()
+	if err != nil {
+		return err
+	}
+	token, err := public.token()
+	if err != nil {
+		return err
+	}
 	release, err := a.lockNode()
 	if err != nil {
 		return err
@@ -87,6 +101,7 @@ func (a *app) nodeRun(ctx context.Context) error {
 		Settings: a.requestSettings,
 		Merge:    mergeSettings,
 		Trust:    requests.Mine(),
+		Version:  versionText(),
 		Log:      wiring.log,
 	})
 	listener, err := control.Listen(filepath.Join(string(a.home), nodeSocket))
@@ -96,12 +111,17 @@ func (a *app) nodeRun(ctx context.Context) error {
 	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	answered := make(chan error, 1)
 	serving := false
+	var shown sync.WaitGroup
 	err = d.Run(ctx, func() {
 		serving = true
+		if public.Address != "" {
+			shown.Go(func() { public.show(serveCtx, d, token, a.ui.say) })
+		}
 		go func() { answered <- control.Serve(serveCtx, listener, d, answerTime) }()
 		a.ui.say("node: serving %s in %s", counted(len(d.Instances()), "instance"), a.home)
 	})
 	stop()
+	shown.Wait()
 	if !serving {
 		return errors.Join(err, listener.Close())
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,17 +22,27 @@ import (
 const (
 	nodeUnit = "instar-node.service"
 	nodeMark = "# Made by instar node install: changes are undone by the next one.\n"
+	// nodeListens begins the line that remembers --listen.
+	nodeListens = "# listens: "
 )
 
 // nodeUnitText is the unit of a node: commands that it runs outlive it, as do
 // services, which have units of their own.
-func nodeUnitText(binary, stateDir, target string) string {
-	return nodeMark + `[Unit]
+func nodeUnitText(binary, stateDir, target string, l listening) string {
+	settings, flags := "", ""
+	if l != (listening{}) {
+		data, _ := json.Marshal(l) // two texts
+		settings, flags = nodeListens+string(data)+"\n", " --listen "+unitWord(l.Address)
+		if l.TokenFile != "" {
+			flags += " --listen-token-file " + unitWord(l.TokenFile)
+		}
+	}
+	return nodeMark + settings + `[Unit]
 Description=instar node: keeps software instances converged
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=` + binary + ` node run --state-dir ` + unitWord(stateDir) + `
+ExecStart=` + binary + ` node run --state-dir ` + unitWord(stateDir) + flags + `
 Restart=always
 RestartSec=1
 KillMode=process
@@ -155,7 +166,11 @@ func (a *app) nodeInstall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := nodeUnitText(n.binary, string(a.home), n.target)
+	public, err := a.listens(old)
+	if err != nil {
+		return err
+	}
+	text := nodeUnitText(n.binary, string(a.home), n.target, public)
 	changed := string(old) != text
 	if changed {
 		if err := os.MkdirAll(n.dir, 0o755); err != nil {
@@ -193,6 +208,24 @@ func (a *app) nodeInstall(ctx context.Context) error {
 		a.ui.hint("it runs while you are logged in; loginctl enable-linger has it run from boot on")
 	}
 	return nil
+}
+
+// listens is where the node that is installed shows its metrics: as the flags say,
+// else as before.
+func (a *app) listens(old []byte) (listening, error) {
+	if a.opts.listen == listenOff && a.opts.tokenFile == "" {
+		return listening{}, nil
+	}
+	l, err := a.listening()
+	if err != nil || a.opts.listen != "" {
+		return l, err
+	}
+	for line := range strings.Lines(string(old)) {
+		if settings, ok := strings.CutPrefix(line, nodeListens); ok {
+			_ = json.Unmarshal([]byte(settings), &l) // what was edited by hand is undone
+		}
+	}
+	return l, nil
 }
 
 // upgraded reports whether the node that runs is another program than this one.

@@ -45,7 +45,7 @@ func commands() []verb {
 		{"request", "PROFILE|NAME", "ask the node for an instance", requestDoc, 1, 1,
 			flagSets{profileFlags, stateFlag}, (*app).ask, "target"},
 		{"node", "run|status|install|uninstall", "the daemon that keeps all requested instances converged", nodeDoc, 1, 1,
-			flagSets{limitFlags}, (*app).node, "node"},
+			flagSets{listenFlags, limitFlags}, (*app).node, "node"},
 		{"history", "NAME", "what was done with an instance, when and why", historyDoc, 1, 1,
 			flagSets{historyFlags}, (*app).history, "instance"},
 		{"bang", "NAME", "raise an alert: the instance is processed again", bangDoc, 1, 1,

@@ -188,6 +188,7 @@ func (s *serving) options(manager *supervise.Supervisor) node.Options {
 		Status:  s.status,
 		Exit:    s.exit,
 		Sink:    in.recording(s.view.show),
+		Version: versionText(),
 	}
 }
 

@@ -26,7 +26,9 @@ import (
 //	                         serves; what it prints goes to the files JOB.out and JOB.err
 //	upstart JOB ARGS...      as up, without waiting
 //	background JOB ARGS...   start instar, without waiting
-//	node JOB                 start `instar node run`, as up does
+//	node JOB [ARGS...]       start `instar node run ARGS`, as up does
+//	scrape FILE CODE URL [TOKEN]  write what is answered to a GET into a file; for the
+//	                         URL unix:SOCKET/PATH, or JOB/PATH where a node shows metrics
 //	signal JOB|PID SIGNAL    send a signal: INT, TERM, HUP, KILL, STOP, CONT
 //	ended JOB CODE           wait until it has ended, with this exit code
 //	pid VAR NAME SERVICE     wait until a service runs, and set VAR to its pid
@@ -37,7 +39,7 @@ import (
 var upCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"up": scriptUp, "upstart": scriptUpStart, "signal": scriptSignal, "ended": scriptEnded, "pid": scriptPID,
 	"same": scriptSame, "alive": scriptAlive, "await": scriptAwait, "count": scriptCount,
-	"node": scriptNode, "background": scriptBackground,
+	"node": scriptNode, "background": scriptBackground, "scrape": scriptScrape,
 }
 
 // scriptPatience is how long scripts wait for what must come.
@@ -82,10 +84,10 @@ func scriptUpStart(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: node JOB")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: node JOB [ARGS...]")
 	}
-	background(ts, args[0], "node", "run")
+	background(ts, append([]string{args[0], "node", "run"}, args[1:]...)...)
 	eventually(ts, "node serves", func() error {
 		text := ts.ReadFile(args[0] + ".err")
 		if !jobs(ts)[args[0]].running() {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"net/http"
 
+	"instar/runtime/metrics"
 	"instar/runtime/report"
 	"instar/runtime/service"
 	"instar/runtime/state"
@@ -68,6 +69,11 @@ type Adopter interface {
 	Adopts(instance string, action Action) bool
 }
 
+// Meter is a [Server] that measures.
+type Meter interface {
+	Metrics() []metrics.Family
+}
+
 // UnknownError says that a server does not serve an instance.
 type UnknownError struct{ Instance string }
 
@@ -82,6 +88,7 @@ type route struct {
 
 // routes is the whole API.
 var routes = []route{
+	{"GET /metrics", "what is measured, as Prometheus reads it", (*handler).metrics},
 	{"GET /v1/instances", "the names of the instances that are served", (*handler).list},
 	{"GET /v1/instances/{name}", "status; ?reveal=1 shows secrets", (*handler).status},
 	{"GET /v1/instances/{name}/services", "what its services were started with, and do", (*handler).services},

@@ -63,7 +63,7 @@ type handler struct {
 
 	mu     sync.Mutex
 	closed bool
-	ends   []context.CancelFunc // of the event streams, which never end by themselves
+	ends   map[*context.CancelFunc]bool // of the event streams, which never end by themselves
 }
 
 // closeEvents ends all event streams, now and to come.
@@ -71,8 +71,8 @@ func (h *handler) closeEvents() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	for _, end := range h.ends {
-		end()
+	for end := range h.ends {
+		(*end)()
 	}
 }
 
@@ -83,8 +83,16 @@ func (h *handler) eventContext(ctx context.Context) (context.Context, context.Ca
 	if h.closed {
 		cancel()
 	}
-	h.ends = append(h.ends, cancel)
-	return ctx, cancel
+	if h.ends == nil {
+		h.ends = map[*context.CancelFunc]bool{}
+	}
+	h.ends[&cancel] = true
+	return ctx, func() {
+		cancel()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.ends, &cancel)
+	}
 }
 
 func (h *handler) list(w http.ResponseWriter, _ *http.Request) {

@@ -202,6 +202,7 @@ func (n *Instance) bangNow(a alert) {
 
 // recordBang remembers the alert for status.
 func (n *Instance) recordBang(a alert) {
+	n.meter.bang()
 	n.tee(nil)(report.Event{Time: a.at, Kind: "bang", Name: a.service, Text: a.reason})
 	err := n.change(context.Background(), func(st *state.State) {
 		st.LastBang = &state.Bang{At: a.at.UTC().Round(0), Reason: a.reason}

@@ -37,6 +37,7 @@ type DaemonOptions struct {
 	// are CPUs, and at least two.
 	Parallel int
 	Trust    request.Trust
+	Version  string // of this program, for metrics
 	// Log tells the operator what happens, masked; it may be called from several
 	// goroutines.
 	Log func(instance, text string)
@@ -71,6 +72,7 @@ type Daemon struct {
 	slots   chan struct{} // holds one token for each instance at work
 	work    sync.WaitGroup
 	files   *files
+	took    *took
 	end     context.CancelFunc
 
 	mu       sync.Mutex
@@ -88,7 +90,7 @@ func NewDaemon(options DaemonOptions) *Daemon {
 	if options.Log == nil {
 		options.Log = func(string, string) {}
 	}
-	return &Daemon{options: options, slots: make(chan struct{}, options.Parallel),
+	return &Daemon{options: options, slots: make(chan struct{}, options.Parallel), took: newTook(),
 		kept: map[string]*kept{}, managers: map[string]service.Manager{}}
 }
 

@@ -22,6 +22,7 @@ type kept struct {
 	folder  state.Folder
 	subject Subject
 	share   *share
+	meter   *meter
 
 	mu         sync.Mutex
 	request    *request.Request // the last one that could be meant; nil: none
@@ -48,7 +49,7 @@ type kept struct {
 func newKept(d *Daemon, name string) *kept {
 	folder := d.options.Home.Instance(name)
 	return &kept{Daemon: d, name: name, folder: folder, memo: readMemo(folder),
-		subject: d.options.Subject(name), share: newShare(d, name)}
+		subject: d.options.Subject(name), share: newShare(d, name), meter: newMeter(d.took)}
 }
 
 func (k *kept) log(err error) { k.options.Log(k.name, k.subject.Options.Mask.String(err.Error())) }
@@ -89,6 +90,9 @@ func (k *kept) pending() bool {
 // intent is what is to be done with the instance; false: nothing.
 func (k *kept) intent() (control.Action, bool) {
 	st, err := k.subject.Options.Load()
+	if err == nil && st.Settings.Root != "" {
+		k.meter.is(st)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {

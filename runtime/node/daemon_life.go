@@ -35,7 +35,7 @@ func (k *kept) begin(first *control.Action) *Instance {
 	options.Lock = func() (func(), error) { return k.lock(lock) }
 	options.Engine, options.Manager, options.Sink, options.Unasked = k.engine, k.share, k.sink, k.unasked
 	ctx, k.stop = context.WithCancel(ctx)
-	node := New(options)
+	node := newInstance(options, k.meter, false)
 	k.node, k.gone = node, make(chan struct{})
 	k.work.Go(func() {
 		defer func() {

@@ -68,6 +68,7 @@ func (d *Daemon) dispatch(m service.Manager) error {
 	d.work.Go(func() {
 		for exit := range exits {
 			if k := d.find(exit.Instance); k != nil {
+				k.meter.exit(exit.Name)
 				k.share.exit(exit)
 			}
 		}

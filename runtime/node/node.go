@@ -54,6 +54,8 @@ type Options struct {
 	// Sink sees everything that happens, whoever asked for it. It is called
 	// from several goroutines, and must return soon.
 	Sink report.Sink
+	// Version is that of this program, for metrics.
+	Version string
 }
 
 // Instance is one instance that is served.
@@ -76,6 +78,9 @@ type Instance struct {
 	unkept      bool // the last processing ended with a promise or run that failed
 	watcher     *promise.Watcher
 	destroyed   bool
+
+	meter *meter
+	owns  bool // the meter: nobody else counts for it
 
 	// Of the goroutine of Run alone.
 	lockPatience time.Duration
@@ -128,7 +133,13 @@ var (
 
 // New returns an instance that Run will serve.
 func New(options Options) *Instance {
+	return newInstance(options, newMeter(newTook()), true)
+}
+
+// newInstance returns an instance for which a meter counts.
+func newInstance(options Options, m *meter, owns bool) *Instance {
 	return &Instance{
+		meter: m, owns: owns,
 		options: options, jobs: make(chan *job), banging: make(chan alert, 1), nudge: make(chan struct{}, 1), gone: make(chan struct{}),
 		subscribers: map[chan report.Event]bool{}, results: map[string]report.Promise{}, held: map[string]bool{},
 	}
@@ -153,6 +164,9 @@ func (n *Instance) Run(ctx context.Context, first *control.Action, started func(
 	}
 	background.Go(func() {
 		for exit := range exits {
+			if n.owns {
+				n.meter.exit(exit.Name)
+			}
 			n.bang(alert{exit.At, n.mask(fmt.Sprintf("service %s ended: %s", exit.Name, exit.Reason)), exit.Name})
 		}
 	})
@@ -261,12 +275,12 @@ func (n *Instance) locked(ctx context.Context, action control.Action, sink repor
 	n.last = &processed{again: true} // unless it comes further
 	unlock, err := n.lock(ctx)
 	if err != nil {
-		return n.failed(ctx, err)
+		return n.unbegun(ctx, err)
 	}
 	defer unlock()
 	e, closeEngine, err := n.options.Engine(action)
 	if err != nil {
-		return n.failed(ctx, err)
+		return n.unbegun(ctx, err)
 	}
 	defer closeEngine()
 	emit := n.tee(sink)
@@ -276,10 +290,19 @@ func (n *Instance) locked(ctx context.Context, action control.Action, sink repor
 		}
 	}
 	rep, err := do(e)
-	return n.done(ctx, rep, err)
+	rep, err = n.done(ctx, rep, err)
+	n.meter.processed(rep, err)
+	return rep, err
 }
 
-// failed is the report of what could not even begin.
+// unbegun is a processing that could not even begin.
+func (n *Instance) unbegun(ctx context.Context, err error) (*report.Report, error) {
+	rep, err := n.failed(ctx, err)
+	n.meter.processed(rep, err)
+	return rep, err
+}
+
+// failed is the report of what could not be done.
 func (n *Instance) failed(ctx context.Context, err error) (*report.Report, error) {
 	return n.done(ctx, n.failure(err), err)
 }
@@ -345,6 +368,9 @@ func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Repo
 	}
 	n.mu.Unlock()
 	st, loadErr := n.options.Load()
+	if loadErr == nil {
+		n.meter.is(st)
+	}
 	if loadErr != nil || st.Requested != state.Started {
 		return
 	}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// What `node install` was told is kept by the next one, until it is told else.
+func TestNodeInstallKeepsListening(t *testing.T) {
+	for _, was := range []listening{{}, {Address: "127.0.0.1:9477"}, {Address: "[::]:9477", TokenFile: "/etc/a \"b\" %c$d/token"}} {
+		unit := nodeUnitText("/usr/bin/instar", "/var/lib/instar", "multi-user.target", was)
+		for flag, want := range map[string]listening{"": was, "off": {}, "127.0.0.1:1": {Address: "127.0.0.1:1"}, "localhost:1": {Address: "127.0.0.1:1"}} {
+			a := &app{opts: options{listen: flag}}
+			if got, err := a.listens([]byte(unit)); err != nil || got != want {
+				t.Errorf("%+v, then --listen %q: %+v, %v", was, flag, got, err)
+			}
+		}
+	}
+	unit := nodeUnitText("/usr/bin/instar", "/var/lib/instar", "multi-user.target", listening{"[::]:9477", `/etc/a "b" %c$d/token`})
+	want := `ExecStart=/usr/bin/instar node run --state-dir "/var/lib/instar" --listen "[::]:9477" --listen-token-file "/etc/a \"b\" %%c$$d/token"` + "\n"
+	if !strings.Contains(unit, want) {
+		t.Errorf("the unit lacks %s:\n%s", want, unit)
+	}
+}
