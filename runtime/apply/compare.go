@@ -42,7 +42,7 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 	c := &Comparison{
 		Declared: make(map[string]Declared, len(p.Resources)),
 		owned:    owned,
-		view:     &shadow{View: v, gone: map[string]bool{}},
+		view:     &shadow{View: v, gone: map[string]bool{}, held: map[string]bool{}},
 		plan:     p,
 	}
 	commands := false
@@ -61,6 +61,10 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 		expanded[i] = parts
 	}
 	c.created()
+	if ahead, ok := v.(*View); ok {
+		ahead.lookAhead(plan.SortedKeys(c.Declared))
+	}
+	c.Steps = make([]Step, 0, len(p.Resources))
 	for i, r := range p.Resources {
 		step, err := c.step(r, expanded[i])
 		if err != nil {

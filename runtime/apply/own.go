@@ -156,7 +156,9 @@ func (c *Comparison) Settle(claims map[string]state.Owned, changed map[string]bo
 		if changed[name] || !had {
 			rec.Generation = generation
 		}
-		if rec.Kind == plan.KindFile {
+		if rec.Kind == plan.KindFile && c.view.held[name] && had && !changed[name] {
+			rec.Hash = old.Hash
+		} else if rec.Kind == plan.KindFile {
 			hash, err := c.settledHash(name, d)
 			if err != nil {
 				return nil, err

@@ -36,6 +36,8 @@ type View struct {
 	disk    afero.Fs
 	outside map[string]string
 	sources map[string]string
+	ahead   *Ahead // until something is changed
+	before  *Ahead // from then on
 }
 
 // NewView returns a view of the instance whose root, an absolute folder, is held
@@ -92,14 +94,24 @@ func (v *View) Lstat(name string) (plan.Info, error) {
 	if !ok {
 		return outside(os.Lstat(name))
 	}
+	if info, err, ok := v.foreseen(rel); ok {
+		return info, err
+	}
 	fi, err := fsys.Lstat(v.disk, rel)
-	if errors.Is(err, syscall.ENOTDIR) {
+	if err != nil && isMissing(err) {
 		return plan.Info{}, &fs.PathError{Op: "lstat", Path: rel, Err: fs.ErrNotExist}
 	}
 	if err != nil {
 		return plan.Info{}, err
 	}
-	return infoOf(fi), nil
+	sig, _ := fsys.Stat(fi)
+	return infoOf(sig), nil
+}
+
+// isMissing reports whether err says that nothing is there: where the folder would
+// have to be is a file, or nothing.
+func isMissing(err error) bool {
+	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrNotExist)
 }
 
 // Stat implements [plan.View].
@@ -114,7 +126,8 @@ func outside(fi fs.FileInfo, err error) (plan.Info, error) {
 	if err != nil {
 		return plan.Info{}, err
 	}
-	return infoOf(fi), nil
+	sig, _ := fsys.Stat(fi)
+	return infoOf(sig), nil
 }
 
 // ReadFile implements [plan.View].
@@ -201,18 +214,15 @@ func (v *View) ReadDir(name string) ([]string, error) {
 	return names, err
 }
 
-// infoOf turns a FileInfo of one of our file systems into what plan compares.
-func infoOf(fi fs.FileInfo) plan.Info {
-	info := plan.Info{Mode: plan.Mode(fsys.Unix(fi)), UID: -1, GID: -1, Size: fi.Size()}
-	if uid, gid, ok := fsys.Owner(fi); ok {
-		info.UID, info.GID = uid, gid
-	}
-	switch m := fi.Mode(); {
-	case m.IsDir():
+// infoOf turns what lstat says into what plan compares.
+func infoOf(sig fsys.Sig) plan.Info {
+	info := plan.Info{Mode: plan.Mode(sig.Mode & 0o7777), UID: sig.UID, GID: sig.GID, Size: sig.Size}
+	switch m := sig.Type(); {
+	case m == fs.ModeDir:
 		info.Kind = plan.KindDir
-	case m.IsRegular():
+	case m == 0:
 		info.Kind = plan.KindFile
-	case m&fs.ModeSymlink != 0:
+	case m == fs.ModeSymlink:
 		info.Kind = plan.KindLink
 	default:
 		info.Kind, info.Special = plan.KindSpecial, special(m)
@@ -256,6 +266,7 @@ func hashOf(v plan.View, name string, kind plan.Kind) (string, error) {
 type shadow struct {
 	plan.View
 	gone map[string]bool
+	held map[string]bool // files whose declared content is the one that was last applied
 }
 
 func (s *shadow) isGone(name string) bool {
@@ -275,6 +286,17 @@ func (s *shadow) Lstat(name string) (plan.Info, error) {
 		return plan.Info{}, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
 	}
 	return s.View.Lstat(name)
+}
+
+// Holds implements [plan.Knower].
+func (s *shadow) Holds(path string, content []byte) (same, known bool) {
+	if k, ok := s.View.(plan.Knower); ok && !s.isGone(path) {
+		same, known = k.Holds(path, content)
+	}
+	if same && known {
+		s.held[path] = true
+	}
+	return same, known
 }
 
 func (s *shadow) ReadDir(name string) ([]string, error) {

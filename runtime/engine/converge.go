@@ -26,7 +26,12 @@ type run struct {
 	// writes holds the paths that the current round changed.
 	writes map[string]bool
 	start  time.Time
-	specs  []service.Spec
+	// cache is what was verified when the last run ended; nil when nothing is
+	// known, and from the second round on.
+	cache *state.Cache
+	// wrote is when the last change was made.
+	wrote time.Time
+	specs []service.Spec
 	// chosen hides the values that the apply will choose, from those who may
 	// see secrets too.
 	chosen   *secret.Masker
@@ -105,20 +110,9 @@ func (r *run) wroteObserved(p *plan.Plan) bool {
 // round evaluates the profile once and makes the machine match.
 func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	r.did, r.writes, r.requests.news = 0, map[string]bool{}, false
-	st, err := r.Store.Load()
+	st, p, err := r.evaluate(ctx)
 	if err != nil {
 		return nil, err
-	}
-	disk, err := r.Disk.Peek()
-	if err != nil {
-		return nil, err
-	}
-	r.view = apply.NewView(r.Settings.Root, disk)
-	r.Mask.Add(st.Secrets...)
-	r.see(st)
-	p, err := r.Evaluate(ctx, st, r.view)
-	if err != nil {
-		return nil, r.evaluationFailed(ctx, st, err)
 	}
 	r.Observed = p.Observed
 	r.learn(p)
@@ -127,6 +121,9 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	if err := w.leftovers(); err != nil {
+		return nil, err
+	}
+	if err := w.look(); err != nil {
 		return nil, err
 	}
 	if w.cmp, err = apply.Compare(p, st.Owned, r.view); err != nil {

@@ -39,6 +39,9 @@ type Store interface {
 // Cache is where it is kept what lets an unchanged instance be recognized.
 type Cache interface {
 	LoadCache() *state.Cache // nil: none that counts
+	// Current reports whether the state is still the one that the cache was made
+	// beside.
+	Current(*state.Cache) bool
 	SaveCache(*state.Cache) error
 	DropCache()
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/afero"
@@ -28,6 +29,7 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	c := r.Cache.LoadCache()
+	r.cache = c
 	if c == nil || r.Requested != "" && r.Requested != c.Brief.Requested {
 		return false, nil
 	}
@@ -102,13 +104,9 @@ func (r *run) insideMatches(c *state.Cache) bool {
 	for i, e := range c.Inside {
 		paths[i] = e.Path
 	}
-	err = fsys.LstatEach(disk, paths, func(i int, fi fs.FileInfo, err error) error {
+	err = fsys.LstatEach(disk, paths, func(i int, sig fsys.Sig, err error) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
-		}
-		var sig fsys.Sig
-		if err == nil {
-			sig, _ = fsys.Stat(fi)
 		}
 		if !c.Inside[i].Matches(sig, err == nil) {
 			return errDiffers
@@ -217,7 +215,7 @@ type gathering struct {
 // settleClock waits until the clock has left the tick of the last write.
 func (g *gathering) settleClock() {
 	if g.did > 0 {
-		time.Sleep(tick)
+		time.Sleep(tick - time.Since(g.wrote))
 	}
 }
 
@@ -265,28 +263,73 @@ func (g *gathering) inside() []state.Entry {
 		how[name] = state.Exact
 	}
 	names := plan.SortedKeys(how)
-	entries := make([]state.Entry, 0, len(names))
-	err := fsys.LstatEach(g.disk, names, func(i int, fi fs.FileInfo, err error) error {
-		e := state.Entry{Path: names[i], How: how[names[i]]}
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			e.How = state.Absent
-		case err != nil:
-			return err
-		default:
-			e.Sig, _ = fsys.Stat(fi)
-			if e.How == state.Exact && g.recent(e.Sig) {
-				g.verify[e.Path] = g.state.Owned[e.Path].Hash
-				if hash := sources[e.Path]; hash != "" {
-					g.verify[e.Path] = hash
-				}
-			}
-		}
-		entries = append(entries, e)
-		return nil
-	})
-	g.ok = g.ok && err == nil
+	entries := make([]state.Entry, len(names))
+	for i, name := range names {
+		entries[i] = state.Entry{Path: name, How: how[name]}
+	}
+	g.describe(entries, sources)
 	return entries
+}
+
+// describe fills in what lstat says of the entries. What this run did not change
+// it had looked at before it compared, and what was compared need not be read
+// again, unless it was changed so shortly before that lstat cannot vouch for it.
+func (g *gathering) describe(entries []state.Entry, sources map[string]string) {
+	var look, read []int
+	for i := range entries {
+		e := &entries[i]
+		rec := g.state.Owned[e.Path]
+		sig, seen := g.view.Seen(e.Path)
+		switch {
+		case seen && !g.dirty && !g.changed[e.Path]:
+			g.describeOne(e, sig, nil, sources)
+		case g.changed[e.Path] && e.How == state.Exact && rec.Kind == plan.KindFile && rec.Hash != "" && sources[e.Path] == "":
+			read = append(read, i)
+		default:
+			look = append(look, i)
+		}
+	}
+	err := fsys.LstatEach(g.disk, pathsOf(entries, look), func(k int, sig fsys.Sig, err error) error {
+		return g.describeOne(&entries[look[k]], sig, err, sources)
+	})
+	var differs atomic.Bool
+	fsys.ReadEach(g.disk, pathsOf(entries, read), maxVerified, func(k int, sig fsys.Sig, data []byte, err error) {
+		e := &entries[read[k]]
+		e.Sig = sig
+		if err != nil || apply.Hash(data) != g.state.Owned[e.Path].Hash {
+			differs.Store(true)
+		}
+	})
+	g.ok = g.ok && err == nil && !differs.Load()
+}
+
+// maxVerified bounds what is read of one file, in bytes.
+const maxVerified = 1 << 30
+
+func pathsOf(entries []state.Entry, which []int) []string {
+	paths := make([]string, len(which))
+	for k, i := range which {
+		paths[k] = entries[i].Path
+	}
+	return paths
+}
+
+func (g *gathering) describeOne(e *state.Entry, sig fsys.Sig, err error, sources map[string]string) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.How = state.Absent
+		return nil
+	case err != nil:
+		return err
+	}
+	e.Sig = sig
+	if e.How == state.Exact && g.recent(sig) {
+		g.verify[e.Path] = g.state.Owned[e.Path].Hash
+		if hash := sources[e.Path]; hash != "" {
+			g.verify[e.Path] = hash
+		}
+	}
+	return nil
 }
 
 // outside looks at what evaluation and comparison looked at, and at the records

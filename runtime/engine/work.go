@@ -50,6 +50,7 @@ func (w *work) all(ctx context.Context) error {
 	if err := w.claim(); err != nil {
 		return err
 	}
+	w.view.Forget()
 	if err := w.perform(ctx); err != nil {
 		return err
 	}
@@ -274,6 +275,7 @@ func (r *run) record(c report.Change) {
 	c.Path, c.Name = r.Mask.String(c.Path), r.Mask.String(c.Name)
 	c.Why, c.Diff = r.Mask.String(c.Why), r.Mask.String(c.Diff)
 	r.did++
+	r.wrote = time.Now()
 	r.report.Changes = append(r.report.Changes, c)
 	r.emit(report.Event{Kind: "change", Change: &c})
 }

@@ -34,6 +34,9 @@ func TempName(name string) string {
 // while it is prepared nobody else can read it. On an error path is unchanged and
 // nothing is left beside it. It is durable after SyncFS.
 func WriteFile(fsys afero.Fs, path string, data []byte, mode uint32, uid, gid int) error {
+	if d := straight(fsys, path); d != nil && d.writeFile(path, data, mode, uid, gid) {
+		return nil
+	}
 	return beside("open", fsys, path, func(at afero.Fs, tmp, final string) error {
 		f, err := createTemp(at, tmp)
 		if err != nil {
@@ -95,6 +98,9 @@ func chownLink(at afero.Fs, name string, uid, gid int) error {
 // the umask) and owner (-1: whoever runs). Its parent must exist and path must not.
 // It appears at path whole, as WriteFile has files do. On an error nothing is left.
 func MakeDir(fsys afero.Fs, path string, mode uint32, uid, gid int) error {
+	if d := straight(fsys, path); d != nil && d.makeDir(path, mode, uid, gid) {
+		return nil
+	}
 	path = strings.TrimRight(path, "/")
 	return beside("mkdir", fsys, path, func(at afero.Fs, tmp, final string) error {
 		if _, err := Lstat(at, final); err == nil {
@@ -136,6 +142,26 @@ func settle(at afero.Fs, name string, mode uint32, uid, gid int) error {
 		return err
 	}
 	return own(f, mode, uid, gid)
+}
+
+// A straightDisk has shorter ways for what is done most. They say false when they
+// could not go them, for whatever reason; then nothing has changed.
+type straightDisk interface {
+	writeFile(rel string, data []byte, mode uint32, uid, gid int) bool
+	makeDir(rel string, mode uint32, uid, gid int) bool
+	// read takes a whole file of at most max bytes, into buf if that has room, and
+	// returns what lstat says of it.
+	read(rel string, buf []byte, max int64) ([]byte, Sig, bool)
+}
+
+// straight returns the disk of a Root whose shorter ways path can take, or nil.
+func straight(fsys afero.Fs, path string) straightDisk {
+	root, ok := fsys.(*Root)
+	if !ok || len(path) >= maxPath || !plain(path) {
+		return nil
+	}
+	d, _ := root.disk.(straightDisk)
+	return d
 }
 
 // beside runs fn where path's folder can be reached in one step: on a Root that is

@@ -170,7 +170,7 @@ func BenchmarkLstat(b *testing.B) {
 // BenchmarkLstatEach looks at all of them in one call.
 func BenchmarkLstatEach(b *testing.B) {
 	bench(b, populate, func(r *Root, paths []string) error {
-		return LstatEach(r, paths, func(_ int, _ os.FileInfo, err error) error { return err })
+		return LstatEach(r, paths, func(_ int, _ Sig, err error) error { return err })
 	}, lstatByPath)
 }
 

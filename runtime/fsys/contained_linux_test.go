@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/afero"
 	"golang.org/x/sys/unix"
 )
 
@@ -361,20 +362,70 @@ func TestLstatEach(t *testing.T) {
 	}
 	os.Symlink("a", r.Dir()+"/l")
 	paths = append(paths, "a", "no/x", "l", "l/1", "l/2", "a/5", "./a/7", "..", "a/../a/8", "a/9x", "a/10")
-	n := 0
-	err := LstatEach(r, paths, func(i int, fi fs.FileInfo, err error) error {
-		want, wantErr := Lstat(r, paths[i])
-		if i != n || describe(fi) != describe(want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
-			t.Errorf("%d %s: %s %v, want %s %v", i, paths[i], describe(fi), err, describe(want), wantErr)
-		}
-		n++
-		return nil
-	})
-	if err != nil || n != len(paths) {
-		t.Errorf("%d of %d: %v", n, len(paths), err)
+	r.Mkdir("a/deep", 0o700)
+	WriteFile(r, "a/deep/x", nil, 0o600, -1, -1)
+	paths = append(paths, "a", "a/5", "a/deep", "a/deep/x", "a/7", "l", "l/1", "a/5/x", "a/nothing", "a/nothing/x", "", "a/../..")
+	for len(paths) < 2*parallel {
+		paths = append(paths, paths...)
 	}
-	stop := errors.New("stop")
-	if err := LstatEach(r, paths, func(int, fs.FileInfo, error) error { return stop }); err != stop {
-		t.Error(err)
+	for _, list := range [][]string{paths[:250], paths} {
+		for name, fsys := range map[string]afero.Fs{"root": r, "overlay": NewOverlay(r).NoFollow()} {
+			n := 0
+			err := LstatEach(fsys, list, func(i int, sig Sig, err error) error {
+				want, wantErr := Lstat(fsys, list[i])
+				var wantSig Sig
+				if wantErr == nil {
+					wantSig, _ = Stat(want)
+				}
+				if i != n || sig != wantSig || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+					t.Errorf("%s: %d %s: %v %v, want %v %v", name, i, list[i], sig, err, wantSig, wantErr)
+				}
+				n++
+				return nil
+			})
+			if err != nil || n != len(list) {
+				t.Errorf("%d of %d: %v", n, len(list), err)
+			}
+			stop := errors.New("stop")
+			if err := LstatEach(fsys, list, func(int, Sig, error) error { return stop }); err != stop {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestReadEach(t *testing.T) {
+	r := openTestRoot(t)
+	ok(t, r.Mkdir("a", 0o755))
+	var paths []string
+	for i := range 300 {
+		name := fmt.Sprintf("a/%d", i)
+		if i%3 != 0 {
+			ok(t, WriteFile(r, name, make([]byte, i*i), 0o644, -1, -1))
+		}
+		paths = append(paths, name)
+	}
+	ok(t, unix.Mkfifo(r.Dir()+"/a/pipe", 0o600))
+	os.Symlink("1", r.Dir()+"/a/l")
+	paths = append(paths, "a", "a/pipe", "a/l", "no/x", "a/../a/8", "/a/8", "..")
+	for _, fsys := range []afero.Fs{r, NewOverlay(r).NoFollow()} {
+		var mu sync.Mutex
+		seen := map[int]bool{}
+		ReadEach(fsys, paths, 50000, func(i int, sig Sig, data []byte, err error) {
+			want, wantErr := ReadRegular(fsys, paths[i], 50000)
+			wantSig := Sig{}
+			if fi, statErr := Lstat(fsys, paths[i]); statErr == nil && wantErr == nil {
+				wantSig, _ = Stat(fi)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if seen[i] || string(data) != string(want) || sig != wantSig || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+				t.Errorf("%s: %d bytes, %v, %v; want %d, %v, %v", paths[i], len(data), sig, err, len(want), wantSig, wantErr)
+			}
+			seen[i] = true
+		})
+		if len(seen) != len(paths) {
+			t.Errorf("%d of %d", len(seen), len(paths))
+		}
 	}
 }

@@ -108,23 +108,6 @@ func SyncFS(fsys afero.Fs) error {
 	return nil
 }
 
-// LstatEach describes many objects, calling fn once for each path in turn with
-// what Lstat would have said; it stops at the first error that fn returns, and
-// returns that. On a Root, neighbours in one folder cost a third of an Lstat
-// each, so sort the paths.
-func LstatEach(fsys afero.Fs, paths []string, fn func(i int, fi fs.FileInfo, err error) error) error {
-	if r, ok := fsys.(*Root); ok {
-		return r.lstatEach(paths, fn)
-	}
-	for i, path := range paths {
-		fi, err := Lstat(fsys, path)
-		if err := fn(i, fi, err); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // cause is the innermost reason of an error that os or afero made, without
 // operation and path.
 func cause(err error) error {

@@ -55,7 +55,7 @@ func TestOnAnyFs(t *testing.T) {
 		t.Errorf("WriteFile: %v", err)
 	}
 	n := 0
-	ok(t, LstatEach(plain, []string{"f", "no"}, func(_ int, _ fs.FileInfo, err error) error {
+	ok(t, LstatEach(plain, []string{"f", "no"}, func(_ int, _ Sig, err error) error {
 		if n++; (n == 2) != errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%d: %v", n, err)
 		}

@@ -39,6 +39,9 @@ type Sig struct {
 	GID   int    // -1 where unknown
 }
 
+// Type is what stands there: the type bits of a Go mode.
+func (s Sig) Type() fs.FileMode { return fileMode(s.Mode).Type() }
+
 func (s Sig) isDir() bool  { return s.Mode&kindMask == kindDir }
 func (s Sig) isLink() bool { return s.Mode&kindMask == kindLink }
 func (s Sig) isFile() bool { return s.Mode&kindMask == kindFile }

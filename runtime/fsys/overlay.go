@@ -200,3 +200,15 @@ func (o *Overlay) ReadlinkIfPossible(name string) (string, error) {
 	}
 	return p.node.target, nil
 }
+
+// untouched returns the base of an Overlay that nothing was changed in, if names
+// mean the same there: then that can be asked as well.
+func (o *Overlay) untouched() *Root {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.noFollow || len(o.top.children) > 0 || o.top.base != "." {
+		return nil
+	}
+	base, _ := o.base.(*Root)
+	return base
+}

@@ -14,6 +14,11 @@ import (
 // (*RefusedError), waits for nobody, reads no folder, pipe, socket or device
 // (*NotRegularError), and no more than max bytes (*TooLargeError).
 func ReadRegular(fsys afero.Fs, path string, max int64) ([]byte, error) {
+	if d := straight(fsys, path); d != nil {
+		if data, _, ok := d.read(path, nil, max); ok {
+			return data, nil
+		}
+	}
 	f, err := fsys.OpenFile(path, os.O_RDONLY|nonblock|nofollow, 0)
 	if err != nil {
 		return nil, whyNot(fsys, path, err)

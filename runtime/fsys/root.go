@@ -221,60 +221,6 @@ func (r *Root) at(op, name string) (*Root, string, error) {
 	return sub, base, nil
 }
 
-// lstatEach is LstatEach. A folder's handle is kept while the paths stay in it,
-// and for no more than a batch of them.
-func (r *Root) lstatEach(paths []string, fn func(i int, fi fs.FileInfo, err error) error) error {
-	const batch = 64
-	for start := 0; start < len(paths); {
-		folder, _ := split(paths[start])
-		end := start + 1
-		for end < len(paths) && end-start < batch && sameFolder(paths[end], folder) {
-			end++
-		}
-		if err := r.lstatBatch(folder, paths[start:end], start, fn); err != nil {
-			return err
-		}
-		start = end
-	}
-	return nil
-}
-
-func sameFolder(path, folder string) bool {
-	f, _ := split(path)
-	return f == folder && plain(path)
-}
-
-// lstatBatch describes paths that are all in one folder.
-func (r *Root) lstatBatch(folder string, paths []string, start int, fn func(int, fs.FileInfo, error) error) error {
-	var at disk
-	if len(paths) > 1 && plain(paths[0]) {
-		if sub, err := r.disk.sub(folder); err == nil {
-			at = sub
-			defer sub.close()
-		}
-	}
-	for i, path := range paths {
-		fi, err := r.lstatIn(at, path)
-		if err := fn(start+i, fi, err); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lstatIn looks from the folder that path is in, if at is that.
-func (r *Root) lstatIn(at disk, path string) (fs.FileInfo, error) {
-	if at == nil {
-		return Lstat(r, path)
-	}
-	_, base := split(path)
-	sig, err := at.lstat(base)
-	if err != nil {
-		return nil, r.fail("lstat", path, path, err)
-	}
-	return &info{base, sig}, nil
-}
-
 // baseName is what os calls an object of this name.
 func baseName(name string) string {
 	if plain(name) {

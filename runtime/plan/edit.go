@@ -76,3 +76,9 @@ type View interface {
 	Readlink(path string) (string, error)
 	ReadDir(path string) ([]string, error) // names, sorted
 }
+
+// A Knower is a View that may know what a file holds without reading it.
+type Knower interface {
+	// Holds reports whether the file at path has this content, if that is known.
+	Holds(path string, content []byte) (same, known bool)
+}

@@ -87,10 +87,16 @@ func (f Folder) LoadCache() *Cache {
 	if err != nil {
 		return nil
 	}
-	if sig, err := f.stateSig(); err != nil || sig != c.State {
+	if !f.Current(c) {
 		return nil
 	}
 	return c
+}
+
+// Current reports whether state.json is still the one that c was made beside.
+func (f Folder) Current(c *Cache) bool {
+	sig, err := f.stateSig()
+	return err == nil && sig == c.State
 }
 
 func (f Folder) stateSig() (fsys.Sig, error) {
