@@ -18,8 +18,12 @@ import (
 // handlerName names the sandbox's handler that evaluates.
 const handlerName = "evaluate"
 
-// partSize is how many bytes of a plan go into one frame.
-const partSize = 1 << 20
+// Sizes in bytes: about that of a part of a plan, and of what one frame has of a
+// part at most.
+const (
+	partSize = 256 << 10
+	maxPiece = 4 << 20
+)
 
 // handle evaluates a profile in the child.
 func handle(ctx context.Context, request []byte, c *sandbox.Child) error {
@@ -46,18 +50,15 @@ func handle(ctx context.Context, request []byte, c *sandbox.Child) error {
 
 // send sends a plan to the parent.
 func send(c *sandbox.Child, p *plan.Plan) error {
-	encoded, err := encode(p)
-	if err != nil {
-		return err
-	}
-	for len(encoded) > 0 {
-		n := min(len(encoded), partSize)
-		if err := c.Send(framePlan, encoded[:n]); err != nil {
-			return err
+	return encode(p, func(part []byte) error {
+		for len(part) > maxPiece {
+			if err := c.Send(framePiece, part[:maxPiece]); err != nil {
+				return err
+			}
+			part = part[maxPiece:]
 		}
-		encoded = encoded[n:]
-	}
-	return nil
+		return c.Send(framePlan, part)
+	})
 }
 
 // withSource shows the line at an error that was found after evaluation.

@@ -10,23 +10,23 @@ import (
 	"instar/runtime/plan"
 )
 
-// A plan crosses as a version, its resources in a compact form of their own,
-// since there may be many, and the rest as JSON:
-//
-//	version (1 byte)
-//	names of files: count, texts
-//	resources: count, then each: tag (1 byte), body
-//	rest: JSON to the end
+// A plan crosses in parts, so that one side decodes while the other encodes. The
+// first begins with a version. Then come things, each a tag (1 byte) and its body:
+// resources in a compact form of their own, since there may be many, names of
+// files, numbered as they turn up, and at the end the rest, as JSON. A part ends
+// with a thing.
 //
 // Numbers are varints; a text is its length and its bytes.
-const version = 1
+const version = 2
 
-// The tags of resources.
+// The tags of things.
 const (
 	tagDir byte = iota + 1
 	tagFile
 	tagLink
 	tagOther // JSON of a Copy or Command
+	tagName  // of a file
+	tagRest  // JSON, to the end of the part
 )
 
 // rest is what crosses as JSON. Texts that may not be UTF-8 are bytes.
@@ -53,38 +53,40 @@ type other struct {
 	Command *plan.Command `json:",omitempty"`
 }
 
-// encoder appends to buf. Names of files are numbered as they turn up.
+// encoder appends to buf, and passes on what is a part.
 type encoder struct {
 	buf   []byte
 	files map[string]uint64
-	names []string
+	emit  func(part []byte) error // does not keep it
 }
 
-func encode(p *plan.Plan) ([]byte, error) {
-	size := 0
-	for _, r := range p.Resources {
-		size += 96
-		if file, ok := r.(*plan.File); ok {
-			size += len(file.Content)
-		}
-	}
-	e := encoder{buf: make([]byte, 0, size), files: map[string]uint64{}}
+// encode calls emit for the parts of p, of which each is about as large as
+// partSize, or as what a single thing takes.
+func encode(p *plan.Plan, emit func(part []byte) error) error {
+	e := encoder{buf: make([]byte, 0, partSize+partSize/4), files: map[string]uint64{}, emit: emit}
+	e.buf = append(e.buf, version)
 	for _, r := range p.Resources {
 		if err := e.resource(r); err != nil {
-			return nil, err
+			return err
+		}
+		if len(e.buf) >= partSize {
+			if err := e.flush(); err != nil {
+				return err
+			}
 		}
 	}
 	tail, err := json.Marshal(restOf(p))
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode the plan: %w", err)
+		return fmt.Errorf("cannot encode the plan: %w", err)
 	}
-	head := encoder{buf: []byte{version}}
-	head.uint(uint64(len(e.names)))
-	for _, name := range e.names {
-		head.text(name)
-	}
-	head.uint(uint64(len(p.Resources)))
-	return bytes.Join([][]byte{head.buf, e.buf, tail}, nil), nil
+	e.buf = append(append(e.buf, tagRest), tail...)
+	return e.flush()
+}
+
+func (e *encoder) flush() error {
+	err := e.emit(e.buf)
+	e.buf = e.buf[:0]
+	return err
 }
 
 func (e *encoder) uint(n uint64) { e.buf = binary.AppendUvarint(e.buf, n) }
@@ -94,9 +96,10 @@ func (e *encoder) text(s string) { e.uint(uint64(len(s))); e.buf = append(e.buf,
 func (e *encoder) meta(tag byte, m plan.Meta, flag bool) {
 	file, ok := e.files[m.At.File]
 	if !ok {
-		file = uint64(len(e.names))
+		file = uint64(len(e.files))
 		e.files[m.At.File] = file
-		e.names = append(e.names, m.At.File)
+		e.buf = append(e.buf, tagName)
+		e.text(m.At.File)
 	}
 	flags := uint64(0)
 	if m.Once {
@@ -166,41 +169,66 @@ var errCut = errors.New("the evaluation sent no valid plan")
 
 // decoder takes from buf. After a failure it yields zeros.
 type decoder struct {
-	buf   []byte
-	names []string
-	bad   bool
+	buf     []byte
+	names   []string
+	sources map[string]string // each once
+	bad     bool
+	begun   bool
+	plan    *plan.Plan
+	ended   bool // the rest has come
 }
 
-// decode returns the plan that data stands for. The contents of files are
-// parts of data.
-func decode(data []byte) (*plan.Plan, error) {
-	d := decoder{buf: data}
-	if d.byte() != version {
-		return nil, errCut
+// part takes the next part of a plan. The contents of files are parts of data.
+func (d *decoder) part(data []byte) error {
+	if d.bad || d.ended {
+		return errCut
 	}
-	for range d.count(1) {
-		d.names = append(d.names, string(d.bytes()))
-	}
-	n := d.count(2)
-	p := &plan.Plan{Resources: make([]plan.Resource, 0, n)}
-	for range n {
-		r := d.resource()
-		if d.bad || r == nil {
-			return nil, errCut
+	d.buf = data
+	if !d.begun {
+		d.begun = true
+		d.plan, d.sources = &plan.Plan{}, map[string]string{}
+		if d.byte() != version {
+			d.bad = true
 		}
-		p.Resources = append(p.Resources, r)
+	}
+	for len(d.buf) > 0 && !d.bad {
+		switch d.buf[0] {
+		case tagName:
+			d.byte()
+			d.names = append(d.names, string(d.bytes()))
+		case tagRest:
+			return d.rest(d.buf[1:])
+		default:
+			r := d.resource()
+			d.bad = d.bad || r == nil
+			d.plan.Resources = append(d.plan.Resources, r)
+		}
 	}
 	if d.bad {
-		return nil, errCut
+		return errCut
 	}
+	return nil
+}
+
+func (d *decoder) rest(data []byte) error {
 	var r rest
-	dec := json.NewDecoder(bytes.NewReader(d.buf))
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	if err := dec.Decode(&r); err != nil {
-		return nil, fmt.Errorf("%w: %w", errCut, err)
+		d.bad = true
+		return fmt.Errorf("%w: %w", errCut, err)
 	}
-	r.into(p)
-	return p, nil
+	r.into(d.plan)
+	d.ended = true
+	return nil
+}
+
+// finish returns the plan once all parts have come.
+func (d *decoder) finish() (*plan.Plan, error) {
+	if !d.ended {
+		return nil, errCut
+	}
+	return d.plan, nil
 }
 
 func (r *rest) into(p *plan.Plan) {
@@ -264,6 +292,18 @@ func (d *decoder) bytes() []byte {
 	return b
 }
 
+// known is a text that is there many times.
+func (d *decoder) known(text []byte) string {
+	if s, ok := d.sources[string(text)]; ok {
+		return s
+	}
+	s := string(text)
+	if len(d.sources) < 1000 {
+		d.sources[s] = s
+	}
+	return s
+}
+
 func (d *decoder) meta() (m plan.Meta, flag bool) {
 	m.Path = string(d.bytes())
 	m.Mode = plan.Mode(d.uint())
@@ -288,8 +328,8 @@ func (d *decoder) resource() plan.Resource {
 		return &plan.Dir{Meta: m, Implicit: implicit}
 	case tagFile:
 		m, _ := d.meta()
-		source := d.bytes()
-		return &plan.File{Meta: m, Source: string(source), Content: d.bytes()}
+		source := d.known(d.bytes())
+		return &plan.File{Meta: m, Source: source, Content: d.bytes()}
 	case tagLink:
 		m, _ := d.meta()
 		return &plan.Link{Meta: m, To: string(d.bytes())}

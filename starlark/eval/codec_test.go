@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -80,11 +81,11 @@ func TestCodec(t *testing.T) {
 			Params:   []plan.Param{{Name: "p", Type: "int", Default: json.Number("5")}},
 			Inputs:   []plan.Input{{Path: "/x", What: "exists"}},
 		}
-		data, err := encode(want)
+		data, err := encoded(want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := decode(data)
+		got, err := decoded(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +95,7 @@ func TestCodec(t *testing.T) {
 			}
 		}
 		if len(want.Resources) == 0 {
-			want.Resources = []plan.Resource{}
+			want.Resources = nil
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
@@ -102,20 +103,67 @@ func TestCodec(t *testing.T) {
 		// Cut or changed anywhere, it is refused or something else, and
 		// never a panic.
 		cut := rapid.IntRange(0, len(data)-1).Draw(t, "cut")
-		if _, err := decode(data[:cut]); err == nil {
+		if _, err := decoded(data[:cut]); err == nil {
 			t.Fatalf("accepted when cut after %d of %d bytes", cut, len(data))
 		}
 		changed := append([]byte(nil), data...)
 		changed[cut] ^= byte(rapid.IntRange(1, 255).Draw(t, "flip"))
-		_, _ = decode(changed)
+		_, _ = decoded(changed)
 	})
 }
 
 func TestCodecRefusesHugeCounts(t *testing.T) {
-	for _, data := range []string{"", "\x00", "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x01\x00\xff\xff\xff\xff\x0f", "\x02\x00\x00{}", "\x01\x00\x00", "\x01\x00\x01\x09"} {
-		if p, err := decode([]byte(data)); err == nil {
+	for _, data := range []string{"", "\x00", "\x01\x06{}", "\x02", "\x02\x00", "\x02\x06\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x02\x05\xff\xff\xff\xff\x0f",
+		"\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x06{}", "\x02\x07", "\x02\x09\x07{}"} {
+		if p, err := decoded([]byte(data)); err == nil {
 			t.Errorf("%q: accepted as %+v", data, p)
 		}
+	}
+}
+
+// encoded is all parts of a plan as one.
+func encoded(p *plan.Plan) ([]byte, error) {
+	var data []byte
+	err := encode(p, func(part []byte) error {
+		data = append(data, part...)
+		return nil
+	})
+	return data, err
+}
+
+func decoded(parts ...[]byte) (*plan.Plan, error) {
+	var d decoder
+	for _, part := range parts {
+		if err := d.part(part); err != nil {
+			return nil, err
+		}
+	}
+	return d.finish()
+}
+
+// A large plan crosses in many parts, and arrives whole.
+func TestCodecParts(t *testing.T) {
+	want := bigPlan()
+	var parts [][]byte
+	err := encode(want, func(part []byte) error {
+		parts = append(parts, bytes.Clone(part))
+		return nil
+	})
+	if err != nil || len(parts) < 5 {
+		t.Fatalf("%d parts, %v", len(parts), err)
+	}
+	got, err := decoded(parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
+	}
+	if _, err := decoded(parts[:len(parts)-1]...); err == nil {
+		t.Error("accepted without its end")
+	}
+	if _, err := decoded(append(parts, parts[1])...); err == nil {
+		t.Error("accepted with more behind its end")
 	}
 }
 
@@ -132,19 +180,19 @@ func bigPlan() *plan.Plan {
 func BenchmarkEncode(b *testing.B) {
 	p := bigPlan()
 	for b.Loop() {
-		if _, err := encode(p); err != nil {
+		if _, err := encoded(p); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkDecode(b *testing.B) {
-	data, err := encode(bigPlan())
+	data, err := encoded(bigPlan())
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := decode(data); err != nil {
+		if _, err := decoded(data); err != nil {
 			b.Fatal(err)
 		}
 	}

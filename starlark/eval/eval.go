@@ -94,28 +94,35 @@ func evaluate(req Request, observe Observe, lim Limits, run func([]byte, sandbox
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode what the evaluation starts from: %w", err)
 	}
-	var encoded []byte
+	var d decoder
+	var pieces []byte
 	err = run(data, func(kind byte, data []byte) ([]byte, error) {
 		switch kind {
-		case framePlan:
-			encoded = append(encoded, data...)
+		case framePiece:
+			pieces = append(pieces, data...)
 			return nil, nil
+		case framePlan:
+			if len(pieces) > 0 {
+				data, pieces = append(pieces, data...), nil
+			}
+			return nil, d.part(data)
 		case frameObserve:
 			return answer(observe(string(data))), nil
 		}
 		return nil, fmt.Errorf("the evaluation sent a frame of unknown kind %q", kind)
 	})
 	if err != nil {
-		p, _ := decode(encoded) // nothing, if it died
+		p, _ := d.finish() // nothing, if it died
 		addSource(req.Dir, err)
 		return p, err
 	}
-	return decode(encoded)
+	return d.finish()
 }
 
 // The kinds of frames.
 const (
 	framePlan    byte = 'p' // a part of the encoded plan
+	framePiece   byte = 'q' // the beginning of a part
 	frameObserve byte = 'o' // a path; answered by a file
 )
 
