@@ -25,6 +25,8 @@ type source struct {
 	name  string // canonical name of its file, or ""
 	label string // "template my.cnf.tmpl"
 	tmpl  *gotemplate.Template
+	// straight is what a template of texts and variables alone consists of.
+	straight []segment
 }
 
 // maxRendered bounds what a template makes, in bytes.
@@ -49,6 +51,9 @@ func newSource(name, body string) (*source, error) {
 		if t.Tree != nil {
 			checkPrinted(t.Tree.Root)
 		}
+	}
+	if s.tmpl.Tree != nil {
+		s.straight = straighten(s.tmpl.Root)
 	}
 	return s, nil
 }

@@ -35,13 +35,15 @@ func templateFile(c *call, once bool) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := templateVars(vars)
-	if err != nil {
-		return nil, prefixed("vars", err)
-	}
-	content, err := src.render(data)
-	if err != nil {
-		return nil, err
+	content, ok := src.renderStraight(vars)
+	if !ok {
+		data, err := templateVars(vars)
+		if err != nil {
+			return nil, prefixed("vars", err)
+		}
+		if content, err = src.render(data); err != nil {
+			return nil, err
+		}
 	}
 	return c.declare(aFile, &plan.File{Meta: m, Content: content, Source: src.label})
 }
