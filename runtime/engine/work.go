@@ -207,10 +207,18 @@ func (w *work) perform(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, step := range w.cmp.Steps {
+	steps := w.cmp.Steps
+	for i := 0; i < len(steps); i++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if n, err := w.many(ctx, steps[i:]); err != nil {
+			return err
+		} else if n > 0 {
+			i += n - 1
+			continue
+		}
+		step := steps[i]
 		if cmd, ok := step.Resource.(*plan.Command); ok {
 			if err := w.command(ctx, cmd); err != nil {
 				return err
@@ -258,16 +266,21 @@ func (w *work) step(step apply.Step) error {
 }
 
 func (w *work) edit(e plan.Edit) error {
-	change := report.Change{Op: string(e.Op), Path: e.Path, Why: e.Why, At: e.At.String()}
+	diff := ""
 	if w.Diffs && e.Op == plan.OpWrite {
-		change.Diff = w.diff(e)
+		diff = w.diff(e)
 	}
 	if err := apply.Do(w.disk, w.view, e); err != nil {
 		return explain(err, w.Settings.Root)
 	}
-	w.changed[e.Path], w.writes[e.Path] = true, true
-	w.record(change)
+	w.edited(e, diff)
 	return nil
+}
+
+// edited notes and tells that an edit was made.
+func (w *work) edited(e plan.Edit, diff string) {
+	w.changed[e.Path], w.writes[e.Path] = true, true
+	w.record(report.Change{Op: string(e.Op), Path: e.Path, Why: e.Why, At: e.At.String(), Diff: diff})
 }
 
 // record tells of a change that was made.

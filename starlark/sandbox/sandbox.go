@@ -201,7 +201,7 @@ func environment(l Limits) []string {
 	env := []string{
 		"GOMAXPROCS=" + strconv.Itoa(min(2, runtime.NumCPU())),
 		"GOMEMLIMIT=" + strconv.FormatInt(l.Memory/10*6, 10), // collect harder well before the end
-		"GOGC=200",
+		"GOGC=400",
 		"GOTRACEBACK=single",
 		"GODEBUG=containermaxprocs=0,updatemaxprocs=0", // neither files nor a goroutine to watch cgroups
 	}
