@@ -59,6 +59,9 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	defer done()
 	(&family{app: a, manager: manager}).adopt(e, in)
 	r, err := e.Destroy(ctx, a.opts.purge)
+	if noted := in.recorded("destroy", "asked: destroy", r); noted != nil {
+		a.ui.warn(noted.Error())
+	}
 	if err == nil && !a.opts.purge {
 		a.ui.left(in)
 	}

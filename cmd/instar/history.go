@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"instar/runtime/control"
 	"instar/runtime/history"
 	"instar/runtime/report"
 	"instar/runtime/state"
@@ -81,15 +82,19 @@ func shortened(text string, n int) string {
 }
 
 // recorded writes a processing that was done here into the history. One that
-// changed nothing, and found no promise or run failing, leaves nothing: neither
-// does the second apply, nor an error in the profile.
+// changed nothing, and found no promise, run or command failing, leaves nothing:
+// neither does the second apply, nor an error in the profile.
 func (in *instance) recorded(by, why string, r *report.Report) error {
+	return in.recordAs(by, why, r, in.said.Take())
+}
+
+func (in *instance) recordAs(by, why string, r *report.Report, said []history.Output) error {
 	s := r.Summary
-	unkept := r.Error != nil && len(r.Promises)+len(r.Runs) > 0
-	if !unkept && len(r.Changes) == 0 && s.Changed+s.Removed+s.Restarted == 0 {
+	told := r.Error != nil && len(r.Promises)+len(r.Runs)+len(said) > 0
+	if !told && len(r.Changes) == 0 && s.Changed+s.Removed+s.Restarted == 0 {
 		return nil
 	}
-	return history.Append(in.folder, history.Of(r, by, why, nil))
+	return history.Append(in.folder, history.Of(r, by, why, said))
 }
 
 // verbOf names the command that asks for a state.
@@ -103,22 +108,67 @@ func verbOf(requested string) string {
 	return "apply"
 }
 
-// recording has an `up` write the history, too.
-func (in *instance) recording(next report.Sink) report.Sink {
-	var mu sync.Mutex
-	why := "up"
+// upHistory writes the history of an instance that an `up` serves.
+type upHistory struct {
+	in   *instance
+	said history.Said
+
+	mu      sync.Mutex
+	why     string // of the processing at work
+	bang    string // what it is about, when that is an alert
+	unkempt bool   // the last processing did not succeed
+}
+
+// begin notes why a processing begins.
+func (h *upHistory) begin(action control.Action) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.bang != "" && action.Settings == nil && (action.Verb == "apply" || action.Verb == "bang"):
+		h.why = h.bang
+	case action.Verb == "start" && action.Settings != nil:
+		h.why = "up"
+	case action.Verb != "apply" || action.Settings != nil:
+		h.why = "asked: " + action.Verb
+	case h.unkempt:
+		h.why = "retry"
+	default:
+		h.why = "periodic"
+	}
+	h.bang = ""
+}
+
+// sink sees what happens, and passes it on.
+func (h *upHistory) sink(next report.Sink) report.Sink {
 	return func(ev report.Event) {
-		mu.Lock()
+		h.said.Hear(ev)
 		switch ev.Kind {
 		case "bang":
-			why = "bang: " + ev.Text
+			h.mu.Lock()
+			h.bang = "bang: " + ev.Text
+			h.mu.Unlock()
 		case "done":
-			if err := in.recorded("up", why, ev.Report); err != nil {
+			if err := h.done(ev.Report); err != nil {
 				next(report.Event{Time: ev.Time, Kind: "warning", Text: err.Error()})
 			}
-			why = "up"
 		}
-		mu.Unlock()
 		next(ev)
 	}
+}
+
+func (h *upHistory) done(r *report.Report) error {
+	h.mu.Lock()
+	why := h.why
+	h.why = ""
+	if why != "" {
+		h.unkempt = r.Error != nil || r.Pending != nil
+	} else if len(r.Changes) > 0 {
+		why = "asked: " + r.Changes[0].Op // of one service
+	}
+	h.mu.Unlock()
+	said := h.said.Take()
+	if why == "retry" || strings.HasPrefix(why, "bang: ") { // by itself, for a reason
+		return history.Append(h.in.folder, history.Of(r, "up", why, said))
+	}
+	return h.in.recordAs("up", why, r, said)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"instar/runtime/engine"
+	"instar/runtime/history"
 	"instar/runtime/plan"
 	"instar/runtime/process"
 	"instar/runtime/promise"
@@ -28,7 +29,8 @@ type instance struct {
 	who      who
 	limits   eval.Limits
 	mask     *secret.Masker
-	copied   string // the stored copy that is evaluated instead of the profile; ""
+	said     *history.Said // by the commands of the last real engine
+	copied   string        // the stored copy that is evaluated instead of the profile; ""
 }
 
 // evaluated are the settings to evaluate with.
@@ -111,7 +113,8 @@ func (in *instance) engine(sink report.Sink) *engine.Engine {
 // needs the engine no more. With a nil manager services are left alone.
 func (in *instance) real(manager service.Manager, sink report.Sink) (e *engine.Engine, done func()) {
 	d := &disk{dir: in.settings.Root, who: in.who}
-	e = in.engine(sink)
+	in.said = &history.Said{}
+	e = in.engine(in.said.Watch(sink))
 	e.Disk = d
 	e.Store = in.folder
 	e.Commands = engine.Native{Dir: in.folder.Path("commands"), Root: in.settings.Root}

@@ -111,7 +111,7 @@ func (in *instance) serveAlone() (release func(), err error) {
 // serve runs the supervisor, the socket and the instance until ctx ends or the
 // instance is destroyed. When now ends, what still runs is killed.
 func (a *app) serve(ctx, now context.Context, in *instance) error {
-	served := &serving{app: a, instance: in, view: newView(a.ui, in.name)}
+	served := &serving{app: a, instance: in, view: newView(a.ui, in.name), history: &upHistory{in: in}}
 	supervisor, err := supervise.New(supervise.Options{
 		LogDir:   func(string) string { return in.folder.Path("logs") },
 		MarkBase: string(a.home),
@@ -169,6 +169,7 @@ type serving struct {
 	instance *instance
 	node     *node.Instance
 	view     *view
+	history  *upHistory
 	failure  error // of the first processing, when it keeps up from serving
 }
 
@@ -187,13 +188,14 @@ func (s *serving) options(manager *supervise.Supervisor) node.Options {
 		Mask:    in.mask,
 		Status:  s.status,
 		Exit:    s.exit,
-		Sink:    in.recording(s.view.show),
+		Sink:    s.history.sink(s.view.show),
 		Version: versionText(),
 	}
 }
 
 // engine builds what processes the instance for an action.
 func (s *serving) engine(manager service.Manager, action control.Action) (*engine.Engine, func(), error) {
+	s.history.begin(action)
 	in := *s.instance
 	st, err := in.folder.Load()
 	if err != nil {

@@ -24,9 +24,12 @@ const (
 	fileName = "history.jsonl"
 	maxSize  = 1 << 20
 	keep     = 2
-	// maxChanges and maxOutput bound what one line holds.
+	// What one line holds.
 	maxChanges = 200
 	maxOutput  = 50
+	// maxText bounds one line of output, in bytes.
+	maxText     = 4096
+	maxWarnings = 50
 )
 
 // Line is one processing.
@@ -34,7 +37,7 @@ type Line struct {
 	FormatVersion int             `json:"format_version"`
 	At            time.Time       `json:"at"`  // when it ended
 	Why           string          `json:"why"` // "asked: apply", "bang: …", "boot", "retry"
-	By            string          `json:"by"`  // "node", "up", "apply"
+	By            string          `json:"by"`  // "node", "up", "apply", "destroy"
 	Generation    int             `json:"generation,omitempty"`
 	Complete      bool            `json:"complete"`
 	Changes       []report.Change `json:"changes,omitempty"`
@@ -43,6 +46,9 @@ type Line struct {
 	Output   []Output         `json:"output,omitempty"` // the last lines of commands
 	Summary  report.Summary   `json:"summary"`
 	Promises []report.Promise `json:"promises,omitempty"`
+	// Runs are those that had not succeeded in time.
+	Runs     []report.Service `json:"runs,omitempty"`
+	Warnings []string         `json:"warnings,omitempty"`
 	Pending  *string          `json:"pending,omitempty"`
 	Error    *report.Error    `json:"error,omitempty"`
 	Seconds  float64          `json:"seconds"`
@@ -58,7 +64,7 @@ type Output struct {
 func Of(r *report.Report, by, why string, output []Output) *Line {
 	l := &Line{FormatVersion: report.FormatVersion, At: time.Now().UTC().Round(time.Millisecond), Why: why, By: by,
 		Generation: r.Generation, Complete: r.Complete, Summary: r.Summary,
-		Promises: r.Promises, Pending: r.Pending, Error: r.Error, Seconds: r.Seconds}
+		Promises: r.Promises, Runs: r.Runs, Warnings: r.Warnings[:min(len(r.Warnings), maxWarnings)], Pending: r.Pending, Error: r.Error, Seconds: r.Seconds}
 	for i, c := range r.Changes {
 		if i == maxChanges {
 			l.More = len(r.Changes) - maxChanges

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"instar/runtime/control"
-	"instar/runtime/history"
 	"instar/runtime/report"
 	"instar/runtime/request"
 	"instar/runtime/service"
@@ -217,13 +216,11 @@ func (k *kept) sink(ev report.Event) {
 		k.options.Log(k.name, ev.Text)
 	case "output":
 		k.mu.Lock()
-		if k.run != nil {
-			k.run.output = append(k.run.output, history.Output{Name: ev.Name, Text: ev.Text})
-			if n := len(k.run.output); n > 100 {
-				k.run.output = k.run.output[n-50:]
-			}
-		}
+		run := k.run
 		k.mu.Unlock()
+		if run != nil {
+			run.said.Hear(ev)
+		}
 	case "warning":
 		k.options.Log(k.name, ev.Text)
 	case "done":

@@ -20,8 +20,8 @@ import (
 
 // processing is what is known of one processing while it is at work.
 type processing struct {
-	why    string
-	output []history.Output
+	why  string
+	said history.Said
 	// accept makes what the processing was begun with what counts from now on;
 	// it is called when the evaluation has succeeded, and once.
 	accept func() error
@@ -287,7 +287,7 @@ func (k *kept) done(r *report.Report) {
 	} else {
 		k.options.Log(k.name, r.Error.Message)
 	}
-	if err := history.Append(k.folder, history.Of(r, "node", run.why, run.output)); err != nil {
+	if err := history.Append(k.folder, history.Of(r, "node", run.why, run.said.Take())); err != nil {
 		k.log(err)
 	}
 	k.fulfilled()
