@@ -74,6 +74,9 @@ func (m *fakeManager) Exits(ctx context.Context) (<-chan service.Exit, error) {
 func newFarm(t *testing.T) *farm {
 	t.Helper()
 	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil { // profiles there are followed by nobody, whatever the machine's /tmp is
+		t.Fatal(err)
+	}
 	return &farm{t: t, dir: dir, home: state.Home(filepath.Join(dir, "state")), manager: &fakeManager{exits: make(chan service.Exit, 10000)},
 		evaluated: map[string]int{}, disks: map[string]*fsys.Overlay{}, hanging: make(chan struct{}), trust: request.Trust{UID: -7}}
 }
