@@ -2,6 +2,7 @@ package builtins
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -219,8 +220,7 @@ func assignMode(v starlark.Value, to *plan.Mode) error {
 	if mode < 0 || mode > 0o7777 {
 		return fmt.Errorf("%d is no mode: want 0 to 0o7777", mode)
 	}
-	decimal := fmt.Sprint(mode)
-	if mode > 0o777 && len(decimal) == 3 && strings.Trim(decimal, "01234567") == "" {
+	if decimal := strconv.Itoa(mode); mode > 0o777 && len(decimal) == 3 && strings.Trim(decimal, "01234567") == "" {
 		return hinted("write 0o"+decimal, "mode %d is decimal: it means 0o%o", mode, mode)
 	}
 	*to = plan.Mode(mode)

@@ -217,7 +217,7 @@ func (c *call) exec(kind string, p process, shell bool, at plan.Pos) (exec plan.
 			return exec, false, hinted("pass it in a file, or write a wrapper", "arguments and environment must be UTF-8")
 		}
 	}
-	c.argvs = append(c.argvs, argv{kind + " " + p.name, exec.Argv, at})
+	c.argvs = append(c.argvs, argv{kind + " " + p.name, "", exec.Argv, at})
 	return exec, other, c.claimName(kind, p.name, at)
 }
 

@@ -46,7 +46,7 @@ func (c *call) declare(kind pathKind, r plan.PathResource) (starlark.Value, erro
 // earlier declaration.
 func (s *Session) claim(rel string, d declaration) error {
 	if old, ok := s.declared[rel]; ok {
-		return twice(fmt.Sprintf("%q", rel), old, d)
+		return twice(fmt.Sprintf("%q", rel), *old, d)
 	}
 	if kid, ok := s.below[rel]; ok && kind(d) != "folder" {
 		old := s.declared[kid]
@@ -71,7 +71,7 @@ func (s *Session) claim(rel string, d declaration) error {
 		}
 		s.below[dir] = rel
 	}
-	s.declared[rel] = d
+	s.declared[rel] = &d
 	return nil
 }
 
@@ -110,7 +110,7 @@ func (s *Session) claimProgram(rel string, d declaration) error {
 func (s *Session) programNamed(name string) (what string, d declaration, ok bool) {
 	for _, folder := range nameFolders {
 		if d, ok := s.declared[folder+"/"+name]; ok && d.kind != aFolder {
-			return folder + "/" + name, d, true
+			return folder + "/" + name, *d, true
 		}
 	}
 	if d, ok := s.names["program "+name]; ok && d.what == "rotate" {

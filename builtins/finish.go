@@ -12,6 +12,7 @@ import (
 // argv is a command that anybody can see in the list of processes.
 type argv struct {
 	who  string // "service nginx"
+	name string // shown in quotes behind who, unless it is ""
 	args []string
 	at   plan.Pos
 }
@@ -71,6 +72,9 @@ func (s *Session) checkSecrets() error {
 	for _, a := range s.argvs {
 		for i, arg := range a.args {
 			if masker.Contains([]byte(arg)) {
+				if a.name != "" {
+					a.who += fmt.Sprintf(" %q", a.name)
+				}
 				return failure(a.at, "pass it in env, in a file, or as stdin",
 					"%s: item %d of the command contains a secret, and everybody can see the arguments of a process", a.who, i+1)
 			}

@@ -51,7 +51,7 @@ func (c *call) observable(rel string, at plan.Pos) error {
 		if !ok || !d.generates || dir != rel && d.kind != aCopy {
 			continue
 		}
-		return observedTwice(rel, declaration{what: "observe", at: at}, d)
+		return observedTwice(rel, declaration{what: "observe", at: at}, *d)
 	}
 	return nil
 }

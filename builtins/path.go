@@ -166,6 +166,9 @@ func cleanPath(text string) (string, error) {
 // path resolves an argument that names something below the root, which is
 // not the root itself, to the path relative to it.
 func (s *Session) path(v starlark.Value) (string, error) {
+	if p, ok := v.(*Path); ok && p.base == s.root && p.rel != "" && len(p.abs) <= maxPath {
+		return p.rel, nil // what a handle is made of has been checked
+	}
 	text, ok := asText(v)
 	if !ok {
 		return "", want("a path", v)

@@ -31,7 +31,7 @@ func promise(c *call) (starlark.Value, error) {
 	}
 	p.Check = how.Check
 	if p.Check.Exec != nil {
-		c.argvs = append(c.argvs, argv{fmt.Sprintf("promise %q", p.Name), p.Check.Exec.Argv, p.At})
+		c.argvs = append(c.argvs, argv{"promise", p.Name, p.Check.Exec.Argv, p.At})
 	}
 	if err := c.claimName("promise", p.Name, p.At); err != nil {
 		return nil, err

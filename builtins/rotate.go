@@ -51,7 +51,7 @@ func rotate(c *call) (starlark.Value, error) {
 	if err := c.claimName("program", t.Name, t.At); err != nil {
 		return nil, err
 	}
-	c.argvs = append(c.argvs, argv{"rotation " + t.Name, append(r.Files[:len(r.Files):len(r.Files)], r.Then...), t.At})
+	c.argvs = append(c.argvs, argv{"rotation " + t.Name, "", append(r.Files[:len(r.Files):len(r.Files)], r.Then...), t.At})
 	c.plan.Timers = append(c.plan.Timers, t)
 	return starlark.None, nil
 }

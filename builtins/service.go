@@ -77,7 +77,7 @@ func (c *call) reload(s *plan.Service, v starlark.Value) (err error) {
 	if err := c.nobodyElses(s.Reload[0], s.OwnUser); err != nil {
 		return err
 	}
-	c.argvs = append(c.argvs, argv{"reload of service " + s.Name, s.Reload, s.At})
+	c.argvs = append(c.argvs, argv{"reload of service " + s.Name, "", s.Reload, s.At})
 	return nil
 }
 

@@ -52,9 +52,9 @@ type Session struct {
 	release *base
 
 	params   parameters
-	declared map[string]declaration // by path
-	below    map[string]string      // a folder, and the first path declared below it
-	names    map[string]declaration // of services, runs, commands, promises, published keys: "service nginx"
+	declared map[string]*declaration // by path
+	below    map[string]string       // a folder, and the first path declared below it
+	names    map[string]declaration  // of services, runs, commands, promises, published keys: "service nginx"
 	observed map[string]plan.Pos
 	values   map[string]remembered // by kind and name
 	ports    map[int]bool          // that no new port may be
@@ -76,7 +76,7 @@ func New(in Inputs, profile fs.FS, host Host) *Session {
 		profile:  profile,
 		host:     host,
 		plan:     &plan.Plan{Values: map[string]plan.Value{}, Published: map[string]any{}},
-		declared: map[string]declaration{},
+		declared: map[string]*declaration{},
 		below:    map[string]string{},
 		names:    map[string]declaration{},
 		observed: map[string]plan.Pos{},

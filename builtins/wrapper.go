@@ -38,7 +38,7 @@ func wrapper(c *call) (starlark.Value, error) {
 	if s.waitFor, err = c.waitFor(waitFor); err != nil {
 		return nil, prefixed("wait_for", err)
 	}
-	c.argvs = append(c.argvs, argv{fmt.Sprintf("wrapper %q", m.Path), s.argv, m.At})
+	c.argvs = append(c.argvs, argv{"wrapper", m.Path, s.argv, m.At})
 	return c.declare(aFile, &plan.File{Meta: m, Content: s.text()})
 }
 

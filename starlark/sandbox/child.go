@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 
@@ -86,6 +87,7 @@ func child(handlers map[string]Handler, args []string) int {
 		return exitUsage
 	}
 	ignoreSignals()
+	collectAsUsual()
 	debug.SetMaxStack(int(min(memory/4, 256<<20)))
 
 	out := os.Stdout
@@ -104,6 +106,12 @@ func child(handlers map[string]Handler, args []string) int {
 		return exitOrphaned
 	}
 	return exitDone
+}
+
+// collectAsUsual has memory collected as usual once it has been for the first time,
+// which is at 32 MiB where the limit is far: most evaluations end before that.
+func collectAsUsual() {
+	runtime.AddCleanup(new([16]byte), func(percent int) { debug.SetGCPercent(percent) }, usualCollect)
 }
 
 // protect turns a panic of run into an error.

@@ -201,7 +201,7 @@ func environment(l Limits) []string {
 	env := []string{
 		"GOMAXPROCS=" + strconv.Itoa(min(2, runtime.NumCPU())),
 		"GOMEMLIMIT=" + strconv.FormatInt(l.Memory/10*6, 10), // collect harder well before the end
-		"GOGC=400",
+		"GOGC=" + strconv.Itoa(l.collect()),
 		"GOTRACEBACK=single",
 		"GODEBUG=containermaxprocs=0,updatemaxprocs=0", // neither files nor a goroutine to watch cgroups
 	}
@@ -209,6 +209,21 @@ func environment(l Limits) []string {
 		env = append(env, "SystemRoot="+root)
 	}
 	return env
+}
+
+// GOGC of a child: usually, and until its first collection where the limit is far.
+const (
+	usualCollect = 200
+	lateCollect  = 800
+)
+
+// collect returns the GOGC that a child begins with, see collectAsUsual. Go takes
+// memory in pieces of 64 MiB, so a small limit is near from the beginning.
+func (l Limits) collect() int {
+	if l.Memory < 384<<20 {
+		return usualCollect
+	}
+	return lateCollect
 }
 
 // kill ends the child and notes why, if nothing else had done so before.
