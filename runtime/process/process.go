@@ -34,7 +34,7 @@ import (
 // 027 when it starts.
 type Spec struct {
 	Argv     []string // absolute program first
-	Env      []string // "K=V", the whole environment but for the mark
+	Env      []string // "K=V", the whole environment but for the mark; the last of a K counts
 	Dir      string   // absolute
 	Identity plan.Identity
 	Mark     string // see [Mark]; "" for none
@@ -104,7 +104,7 @@ func Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", spec.program(), err)
 	}
-	env := spec.Env
+	env := lastOf(spec.Env)
 	if spec.Mark != "" {
 		env = append(append(make([]string, 0, len(env)+1), env...), MarkVariable+"="+spec.Mark)
 	}
@@ -118,6 +118,23 @@ func Start(spec Spec) (*Process, error) {
 	out.begin()
 	go p.watch()
 	return p, nil
+}
+
+// lastOf returns an environment in which nothing is set twice: what is set last
+// counts, where a program would find the first.
+func lastOf(env []string) []string {
+	at := make(map[string]int, len(env))
+	once := make([]string, 0, len(env))
+	for _, pair := range env {
+		name, _, _ := strings.Cut(pair, "=")
+		if i, twice := at[name]; twice {
+			once[i] = pair
+			continue
+		}
+		at[name] = len(once)
+		once = append(once, pair)
+	}
+	return once
 }
 
 // Run starts what spec says and waits for it. When ctx ends first, the whole

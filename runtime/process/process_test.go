@@ -68,7 +68,7 @@ func pidIn(t testing.TB, path string) int {
 func TestEnvironmentIsExact(t *testing.T) {
 	var out bytes.Buffer
 	odd := "A=sp ace \"q\" $x \\ %\nü"
-	spec := Spec{Argv: []string{"/usr/bin/env", "-0"}, Env: []string{odd, "B="}, Identity: own, Stdout: &out,
+	spec := Spec{Argv: []string{"/usr/bin/env", "-0"}, Env: []string{odd, "B=first", "B="}, Identity: own, Stdout: &out,
 		Mark: Mark("/state", "service", "web", "nginx")}
 	if _, err := Run(t.Context(), spec, syscall.SIGTERM, time.Second); err != nil {
 		t.Fatal(err)

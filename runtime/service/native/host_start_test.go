@@ -67,10 +67,9 @@ func merged(env []string) []string {
 	return slices.Collect(maps.Values(last))
 }
 
-// TestHostRoundTrip: whatever the arguments, the variables, the folder and the
+// testRoundTrip: whatever the arguments, the variables, the folder and the
 // program's path, they arrive as they are.
-func TestHostRoundTrip(t *testing.T) {
-	h := newHost(t)
+func testRoundTrip(t *testing.T, h *host) {
 	const many = 150
 	seed := int(time.Now().UnixNano() % 1e9)
 	t.Logf("%d units, seed %d", many, seed)
@@ -98,10 +97,10 @@ func TestHostRoundTrip(t *testing.T) {
 		got := h.dumped(filepath.Join(h.dir, spec.Name, "report"))
 		want := report{Args: append([]string{}, spec.Argv[3:]...), Env: merged(append(slices.Clone(spec.Env), spec.PrivateEnv...)), Dir: spec.Dir}
 		got = report{Args: got.Args, Env: got.Env, Dir: got.Dir}
-		slices.Sort(got.Env)
+		got.Env = unmarked(got.Env)
 		slices.Sort(want.Env)
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("seed %d: %q\n%s\n%s", seed+i, spec.Argv, diff, h.read(h.systemd.unitPath(h.unit(spec.Name))))
+			t.Errorf("seed %d: %q\n%s\n%s", seed+i, spec.Argv, diff, h.read(h.definition(spec.Name)))
 		}
 	}
 	h.settled(specs...)
@@ -183,8 +182,7 @@ func TestHostNothingPrivateIsShown(t *testing.T) {
 	h.expect(h.reconcile(a), "restart a (etc/my.cnf changed)")
 }
 
-func TestHostRuns(t *testing.T) {
-	h := newHost(t)
+func testRuns(t *testing.T, h *host) {
 	r := h.run("r", `echo x >>tries; test $(wc -l <tries) -ge 3`)
 	after := h.sh("after", "echo after >>order; "+forever, "r")
 	later := h.run("later", "echo later >>order", "r")
@@ -230,10 +228,9 @@ func TestHostRuns(t *testing.T) {
 	h.settled(specs...)
 }
 
-// TestHostHeldByAFailingService: what comes after a service that does not come
+// testHeldByAFailingService: what comes after a service that does not come
 // up waits for it, and can be stopped.
-func TestHostHeldByAFailingService(t *testing.T) {
-	h := newHost(t)
+func testHeldByAFailingService(t *testing.T, h *host) {
 	a, b, c := h.sh("a", "exit 1"), h.sh("b", forever, "a"), h.sh("c", forever, "b")
 	h.reconcile(a)
 	h.until("a", service.Restarting)
@@ -256,11 +253,10 @@ func TestHostHeldByAFailingService(t *testing.T) {
 	}
 }
 
-// TestHostInstancesAreApart: an instance whose name begins with another's is
+// testInstancesAreApart: an instance whose name begins with another's is
 // neither seen nor stopped with it.
-func TestHostInstancesAreApart(t *testing.T) {
-	h := newHost(t)
-	longer := openHost(t, h.instance+"-app")
+func testInstancesAreApart(t *testing.T, h *host) {
+	longer := h.another(h.instance + "-app")
 	t.Cleanup(longer.unload)
 	h.reconcile(h.sh("a", forever), h.sh("app-a", forever))
 	longer.reconcile(longer.sh("a", forever))
@@ -271,7 +267,7 @@ func TestHostInstancesAreApart(t *testing.T) {
 	if got := len(longer.states()); got != 1 {
 		t.Errorf("%d services observed", got)
 	}
-	h.must("systemctl", "stop", sliceName(h.instance))
+	h.admin("stop all", "a")
 	h.unload()
 	if longer.pid("a") != pid {
 		t.Error("the other instance was disturbed")
@@ -282,7 +278,7 @@ func TestHostInstancesAreApart(t *testing.T) {
 	longer.settled(specs...)
 	longer.pid("a" + long)
 	for _, s := range longer.states() {
-		if got := len(unitName(longer.instance, s.Name)); got > maxUnitName {
+		if got := len(filepath.Base(longer.definition(s.Name))); got > maxUnitName {
 			t.Errorf("a name of %d bytes", got)
 		}
 	}

@@ -50,14 +50,13 @@ func TestHostInstall(t *testing.T) {
 	}
 }
 
-func TestHostUnchangedIsUntouched(t *testing.T) {
-	h := newHost(t)
+func testUnchangedIsUntouched(t *testing.T, h *host) {
 	specs := []service.Spec{h.sh("a", forever), h.sh("b", forever, "a"), h.run("r", "true")}
 	h.reconcile(specs...)
 	h.until("r", service.Done)
 	before := h.states()
 	info := func() string {
-		return h.must("stat", "-c", "%n %i %y %z", h.systemd.unitPath(h.unit("a")), h.systemd.unitPath(h.unit("r")))
+		return h.must("stat", "-c", "%n %i %y %z", h.definition("a"), h.definition("r"))
 	}
 	files, loads := info(), h.loads()
 	h.settled(specs...)
@@ -79,6 +78,9 @@ func TestHostUnchangedIsUntouched(t *testing.T) {
 	}
 	if h.loads() != loads {
 		t.Error("systemd was told to reload")
+	}
+	if h.systemd == nil {
+		return
 	}
 	h.must("systemctl", "daemon-reload") // can it fail?
 	if h.loads() == loads {
@@ -147,8 +149,7 @@ func TestHostGone(t *testing.T) {
 	h.settled(a)
 }
 
-func TestHostKilledRunsAgainAtOnce(t *testing.T) {
-	h := newHost(t)
+func testKilledRunsAgainAtOnce(t *testing.T, h *host) {
 	a, other := h.sh("a", forever), h.sh("other", forever)
 	h.reconcile(a, other)
 	pid, beside := h.pid("a"), h.pid("other")
@@ -179,17 +180,20 @@ func TestHostKilledRunsAgainAtOnce(t *testing.T) {
 		t.Errorf("exit %+v", x)
 	}
 	h.within(time.Second, "marker gone", func() bool { return !h.exists(h.marker("a")) && !h.exists(h.marker("a")+takenSuffix) })
-	h.must("systemctl", "kill", "--signal=TERM", h.unit("a")) // not a stop
+	if h.systemd != nil {
+		h.must("systemctl", "kill", "--signal=TERM", h.unit("a")) // not a stop
+	} else {
+		syscall.Kill(h.pid("a"), syscall.SIGTERM)
+	}
 	begin := time.Now()
 	x := next()
 	if x.Name != "a" || x.Reason != "signal: TERM" {
 		t.Errorf("exit %+v", x)
 	}
-	t.Logf("delivered %v after systemctl kill", time.Since(begin))
+	t.Logf("delivered %v after it was killed", time.Since(begin))
 }
 
-func TestHostCrashLoop(t *testing.T) {
-	h := newHost(t)
+func testCrashLoop(t *testing.T, h *host) {
 	a := h.sh("a", "date +%s%N >>times; exit 3")
 	h.reconcile(a)
 	h.within(20*time.Second, "five attempts", func() bool { return len(h.lines("times")) >= 5 })
@@ -204,7 +208,7 @@ func TestHostCrashLoop(t *testing.T) {
 		stamps = append(stamps, time.Duration(ns))
 	}
 	for i, want := range []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second} {
-		if gap := stamps[i+1] - stamps[i]; gap < want || gap > want+time.Second {
+		if gap := stamps[i+1] - stamps[i]; gap < want*3/4 || gap > want+time.Second {
 			t.Errorf("attempt %d came after %v, want %v", i+2, gap, want)
 		}
 	}
@@ -222,8 +226,7 @@ func TestHostCrashLoop(t *testing.T) {
 	h.settled(b)
 }
 
-func TestHostRestartPolicy(t *testing.T) {
-	h := newHost(t)
+func testRestartPolicy(t *testing.T, h *host) {
 	var specs []service.Spec
 	add := func(name, restart, script string) {
 		s := h.sh(name, "echo x >>"+name+".times; "+script)
@@ -277,8 +280,7 @@ func TestHostRestartPolicy(t *testing.T) {
 	h.expect(h.reconcile(specs...), "start no-bad (not running)")
 }
 
-func TestHostAskedForIsNoExit(t *testing.T) {
-	h := newHost(t)
+func testAskedForIsNoExit(t *testing.T, h *host) {
 	// Ends with 0 on TERM, as a daemon that was stopped gracefully.
 	a := h.sh("a", `trap 'exit 0' TERM; echo $$ >pid; while :; do sleep 0.02; done`)
 	h.reconcile(a)
@@ -287,9 +289,9 @@ func TestHostAskedForIsNoExit(t *testing.T) {
 		os.Remove(filepath.Join(h.dir, "pid"))
 	}
 	ready()
-	for _, verb := range [][]string{{"restart", h.unit("a")}, {"stop", h.unit("a")}, {"start", h.unit("a")}, {"stop", sliceName(h.instance)}} {
-		h.must(append([]string{"systemctl"}, verb...)...)
-		if verb[0] != "stop" {
+	for _, verb := range []string{"restart", "stop", "start", "stop", "start", "stop all"} {
+		h.admin(verb, "a")
+		if verb == "start" || verb == "restart" {
 			ready()
 			continue
 		}
@@ -297,8 +299,8 @@ func TestHostAskedForIsNoExit(t *testing.T) {
 			t.Errorf("after %s: %+v", verb, s)
 		}
 	}
-	if got := h.property("a", "UnitFileState"); got != "enabled" {
-		t.Errorf("a is %s", got)
+	if !h.boots("a") {
+		t.Error("a is not started with the machine any more")
 	}
 	h.expect(h.reconcile(a), "start a (not running)")
 	ready()
@@ -309,8 +311,8 @@ func TestHostAskedForIsNoExit(t *testing.T) {
 	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "a"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.property("a", "UnitFileState"); got != "disabled" {
-		t.Errorf("a stopped service is %s: it would start at boot", got)
+	if h.boots("a") {
+		t.Error("a stopped service would start at boot")
 	}
 	if h.exists(h.marker("a")) {
 		t.Errorf("a marker: %s", h.read(h.marker("a")))
@@ -321,8 +323,7 @@ func TestHostAskedForIsNoExit(t *testing.T) {
 	h.within(time.Second, "marker", func() bool { return h.exists(h.marker("a")) })
 }
 
-func TestHostStubborn(t *testing.T) {
-	h := newHost(t)
+func testStubborn(t *testing.T, h *host) {
 	a := h.sh("a", `trap "" TERM; (trap "" TERM; echo x >ready; while :; do sleep 0.1; done) & while :; do sleep 0.1; done`)
 	a.StopTimeout = time.Second
 	h.reconcile(a)
@@ -342,8 +343,7 @@ func TestHostStubborn(t *testing.T) {
 	}
 }
 
-func TestHostReload(t *testing.T) {
-	h := newHost(t)
+func testReload(t *testing.T, h *host) {
 	a := h.sh("signalled", `trap 'echo hup >>got' HUP; echo x >ready; while :; do sleep 0.02; done`)
 	a.ReloadSig, a.ReloadDigest = "HUP", "1"
 	b := h.sh("commanded", forever)
@@ -362,7 +362,7 @@ func TestHostReload(t *testing.T) {
 	h.settled(a, b, c)
 	c.ReloadDigest = "2"
 	err := h.Apply(t.Context(), h.instance, service.Reconcile([]service.Spec{a, b, c}, h.states(), true))
-	if err == nil || !strings.Contains(err.Error(), "cannot reload bad") {
+	if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), `"`, ""), "cannot reload bad") {
 		t.Errorf("error %v", err)
 	}
 	h.expect(service.Reconcile([]service.Spec{a, b, c}, h.states(), true), "reload bad (files it reloads changed)")
@@ -377,8 +377,7 @@ func TestHostReload(t *testing.T) {
 	h.settled(a, b, c)
 }
 
-func TestHostOnlyWhatChangedRestarts(t *testing.T) {
-	h := newHost(t)
+func testOnlyWhatChangedRestarts(t *testing.T, h *host) {
 	specs := []service.Spec{h.sh("a", forever), h.sh("b", forever, "a"), h.sh("c", forever, "b"), h.sh("gone", forever, "c"), h.run("r", "echo x >>runs")}
 	h.reconcile(specs...)
 	h.until("r", service.Done)
@@ -402,16 +401,17 @@ func TestHostOnlyWhatChangedRestarts(t *testing.T) {
 	if _, there := after["gone"]; there || syscall.Kill(before["gone"].PID, 0) == nil {
 		t.Error("gone is not gone")
 	}
-	if got := h.property("c", "TimeoutStopUSec"); got != "5s" {
-		t.Errorf("c's new definition is not in force: %s", got)
+	if h.systemd != nil {
+		if got := h.property("c", "TimeoutStopUSec"); got != "5s" {
+			t.Errorf("c's new definition is not in force: %s", got)
+		}
 	}
 	h.settled(specs...)
 }
 
-// TestHostCrashBetweenWriteAndRestart: whatever an apply that was killed had
+// testCrashBetweenWriteAndRestart: whatever an apply that was killed had
 // done, the next one restarts the service, once.
-func TestHostCrashBetweenWriteAndRestart(t *testing.T) {
-	h := newHost(t)
+func testCrashBetweenWriteAndRestart(t *testing.T, h *host) {
 	for i, crash := range []struct {
 		name string
 		do   func(next service.Spec, path string, data []byte)
@@ -419,19 +419,15 @@ func TestHostCrashBetweenWriteAndRestart(t *testing.T) {
 	}{
 		{"before writing", func(service.Spec, string, []byte) {}, "restart a (definition changed)"},
 		{"while writing", func(_ service.Spec, path string, data []byte) {
-			os.WriteFile(path+pendingSuffix, data[:len(data)/2], 0o600)
+			os.WriteFile(h.pending(path), data[:len(data)/2], 0o600)
 		}, "restart a (definition changed)"},
 		{"empty", func(_ service.Spec, path string, _ []byte) { os.WriteFile(path, nil, 0o640) }, "restart a (definition changed)"},
 		{"cut in the mark", func(_ service.Spec, path string, data []byte) { os.WriteFile(path, data[:20], 0o640) }, "restart a (definition changed)"},
 		{"cut", func(_ service.Spec, path string, data []byte) { os.WriteFile(path, data[:len(data)/2], 0o640) }, "restart a (definition changed)"},
 		{"written", func(_ service.Spec, path string, data []byte) { os.WriteFile(path, data, 0o640) }, "restart a (definition changed)"},
-		{"loaded", func(_ service.Spec, path string, data []byte) {
-			os.WriteFile(path, data, 0o640)
-			h.must("systemctl", "daemon-reload")
-		}, "restart a (definition changed)"},
-		{"loaded, then it was killed", func(_ service.Spec, path string, data []byte) {
-			os.WriteFile(path, data, 0o640)
-			h.must("systemctl", "daemon-reload")
+		{"told", func(next service.Spec, path string, data []byte) { h.told(next, path, data) }, "restart a (definition changed)"},
+		{"told, then it was killed", func(next service.Spec, path string, data []byte) {
+			h.told(next, path, data)
 			pid := h.pid("a")
 			syscall.Kill(pid, syscall.SIGKILL)
 			h.within(5*time.Second, "restart", func() bool { s := h.state("a"); return s.Status == service.Running && s.PID != pid })
@@ -458,15 +454,14 @@ func TestHostCrashBetweenWriteAndRestart(t *testing.T) {
 		if got := h.read(artifacts[0].Path); got != string(artifacts[0].Data) {
 			t.Errorf("%s: the unit is not what is rendered", crash.name)
 		}
-		if h.exists(artifacts[0].Path + pendingSuffix) {
+		if h.exists(h.pending(artifacts[0].Path)) {
 			t.Errorf("%s: a pending file is left", crash.name)
 		}
 	}
 }
 
-func TestHostForeign(t *testing.T) {
-	h := newHost(t)
-	path := h.systemd.unitPath(h.unit("a"))
+func testForeign(t *testing.T, h *host) {
+	path := h.definition("a")
 	text := "[Service]\nExecStart=/bin/sleep 1000\n"
 	for _, plant := range []func(){
 		func() { os.WriteFile(path, []byte(text), 0o644) },
@@ -496,24 +491,31 @@ func TestHostForeign(t *testing.T) {
 	os.Remove(path)
 }
 
-func TestHostNoSuchProgram(t *testing.T) {
-	h := newHost(t)
+func testNoSuchProgram(t *testing.T, h *host) {
 	program := filepath.Join(h.dir, "program")
 	os.Remove(program)
 	a, b := h.spec("a", []string{program}), h.sh("b", forever)
 	no := h.spec("no", []string{program})
 	no.Restart = "no"
 	err := h.Apply(t.Context(), h.instance, service.Reconcile([]service.Spec{a, b, no}, h.states(), true))
-	if err == nil || !strings.Contains(err.Error(), `cannot start "a": exit status 203 (its program cannot be executed)`) {
+	why, code := "exit status 203 (its program cannot be executed)", 203
+	if h.systemd == nil {
+		why, code = fmt.Sprintf("cannot start %q: stat %s: no such file or directory", program, program), -1
+	}
+	if err == nil || !strings.Contains(err.Error(), `cannot start "a": `+why) {
 		t.Errorf("error %v", err)
 	}
 	h.pid("b")
-	h.until("a", service.Restarting)
+	if h.systemd != nil {
+		h.until("a", service.Restarting)
+	}
 	s := h.until("no", service.Failed)
-	if s.ExitCode != 203 || s.Ended {
+	if s.ExitCode != code || s.Ended {
 		t.Errorf("state %+v", s)
 	}
-	h.expect(service.Reconcile([]service.Spec{a, b, no}, h.states(), true), "start no (failed: exit status 203 (its program cannot be executed))")
+	if got := show(service.Reconcile([]service.Spec{a, b, no}, h.states(), true)); !strings.HasSuffix(got, "start no (failed: "+why+")") {
+		t.Errorf("next: %s", got)
+	}
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"+forever+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,7 @@ func sealScript(interpreter, text string) []byte {
 type installedScript struct {
 	instance, service string // "" when it does not say
 	data              []byte
+	mode              fs.FileMode
 }
 
 // readScript returns the script at path: nil when there is none, and a
@@ -118,7 +119,7 @@ func (m *shimmed) readScript(path string) (*installedScript, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &installedScript{data: data}
+	in := &installedScript{data: data, mode: info.Mode().Perm()}
 	text := string(data)
 	if begin := "#!" + m.init.interpreter() + "\n" + mark; strings.HasPrefix(begin, text) {
 		return in, nil // cut short

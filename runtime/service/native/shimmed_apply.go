@@ -131,9 +131,7 @@ func (b *shimBatch) stops(ctx context.Context) error {
 		if u := b.units[name]; u != nil {
 			names = append(names, name)
 			after[name] = b.state(name, u).After
-			if u.script != nil {
-				scripts = append(scripts, ScriptName(b.instance, name))
-			}
+			scripts = append(scripts, ScriptName(b.instance, name))
 		}
 	}
 	if len(names) > 0 {
@@ -176,7 +174,7 @@ func (b *shimBatch) usable(name string) bool {
 	if u.file != nil {
 		spec = u.file.Spec
 	}
-	return bytes.Equal(u.script.data, b.render(b.script(spec)))
+	return u.script.mode == scriptMode && bytes.Equal(u.script.data, b.render(b.script(spec)))
 }
 
 func (b *shimBatch) remove(name string) error {
@@ -185,7 +183,7 @@ func (b *shimBatch) remove(name string) error {
 		return err
 	}
 	if err == nil {
-		if err := removeAll([]string{b.scriptPath(name)}); err != nil {
+		if err := removeAll([]string{b.scriptPath(name), pendingScript(b.scriptPath(name))}); err != nil {
 			return err
 		}
 	}
@@ -247,6 +245,9 @@ func writeScripts(scripts map[string][]byte) error {
 		old, err := os.ReadFile(path)
 		info, errMode := os.Lstat(path)
 		if err == nil && errMode == nil && bytes.Equal(old, data) && info.Mode().Perm() == scriptMode {
+			if err := removeAll([]string{pendingScript(path)}); err != nil { // of one that was killed
+				return err
+			}
 			continue
 		}
 		next := pendingScript(path)

@@ -155,7 +155,7 @@ func (m *shimmed) asLeft(u *shimUnit, status service.Status) bool {
 	switch {
 	case u.file == nil || !u.file.Intact || u.script == nil:
 		return false
-	case !bytes.Equal(u.script.data, m.render(m.script(u.file.Spec))):
+	case u.script.mode != scriptMode || !bytes.Equal(u.script.data, m.render(m.script(u.file.Spec))):
 		return false
 	case !u.boots && status != service.Stopped:
 		return false
