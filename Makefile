@@ -56,6 +56,20 @@ test: ## pass the tests; needs neither root nor a network
 test-hosts: ## pass the tests that need a real service manager; needs root
 	.ci/hosts/run
 
+# Writes init scripts of instances of its own, and removes them.
+.PHONY: test-sysv
+test-sysv: ## pass the tests of services under init scripts, here; needs root
+	.ci/inits/run here
+
+# Each boots a machine of its own, with files that debootstrap fetches once.
+.PHONY: test-openrc
+test-openrc: ## pass them in a machine that OpenRC boots; needs root and a network
+	.ci/inits/run openrc
+
+.PHONY: test-sysvinit
+test-sysvinit: ## pass them in a machine that System V's init boots; likewise
+	.ci/inits/run sysv
+
 .PHONY: bench
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
