@@ -63,13 +63,13 @@ func (w *work) accepted(specs []service.Spec) []service.Spec {
 
 // warnUnsupported tells what the manager cannot do: never is that dropped
 // silently.
-func (w *work) warnUnsupported(specs []service.Spec) {
-	if w.Unsupported == nil {
+func (r *run) warnUnsupported(specs []service.Spec) {
+	if r.Unsupported == nil {
 		return
 	}
 	for _, spec := range specs {
-		for _, text := range w.Unsupported(spec) {
-			w.warn(spec.At.String() + ": " + text)
+		for _, text := range r.Unsupported(spec) {
+			r.warn(spec.At.String() + ": " + text)
 		}
 	}
 }

@@ -50,6 +50,7 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 	if err := r.fulfil(ctx, c.Brief, &plan.Plan{}); err != nil || r.requests.news {
 		return false, err
 	}
+	r.warnUnsupported(specs)
 	p := &plan.Plan{Published: c.Brief.Published, Promises: c.Brief.Promises}
 	r.report.Generation = c.Brief.Generation
 	r.report.Summary.OK = c.OK

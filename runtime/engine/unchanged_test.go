@@ -4,20 +4,24 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"instar/runtime/plan"
+	"instar/runtime/service"
 	"instar/runtime/state"
 )
 
 // onDisk is an instance on a real disk, with a cache.
 type onDisk struct {
 	*world
-	root   string
-	folder state.Folder
-	evals  int
-	parts  []any
+	root     string
+	folder   state.Folder
+	evals    int
+	parts    []any
+	cannot   func(service.Spec) []string // Engine.Unsupported
+	warnings []string                    // of the last apply
 }
 
 func newOnDisk(t *testing.T, parts ...any) *onDisk {
@@ -35,6 +39,7 @@ func (d *onDisk) apply() []string {
 	disk := &realDisk{dir: d.root}
 	defer disk.close()
 	e.Disk, e.Cache = disk, d.folder
+	e.Unsupported = d.cannot
 	e.Key = func(*state.State) (string, error) { return "key", nil }
 	e.Evaluate = func(context.Context, *state.State, plan.View) (*plan.Plan, error) {
 		d.evals++
@@ -44,6 +49,7 @@ func (d *onDisk) apply() []string {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	d.warnings = rep.Warnings
 	return changes(rep)
 }
 
@@ -68,6 +74,17 @@ func TestUnchangedIsNotEvaluated(t *testing.T) {
 	}
 	if n, got := d.evaluations(d.apply); n != 0 || len(got) != 0 {
 		t.Errorf("what is not declared had it evaluated %d times: %v", n, got)
+	}
+}
+
+// TestUnchangedStillWarns: what a manager cannot do is told each time.
+func TestUnchangedStillWarns(t *testing.T) {
+	d := newOnDisk(t, program("alpha"))
+	d.cannot = func(s service.Spec) []string { return []string{s.Name + ": no limits here"} }
+	d.apply()
+	first := d.warnings
+	if n, _ := d.evaluations(d.apply); n != 0 || len(d.warnings) != 1 || !strings.HasSuffix(d.warnings[0], ": alpha: no limits here") || d.warnings[0] != first[0] {
+		t.Errorf("evaluated %d times; first %q, then %q", n, first, d.warnings)
 	}
 }
 

@@ -67,10 +67,10 @@ func (w *work) all(ctx context.Context) error {
 	return w.settle(kept)
 }
 
-func (w *work) warn(text string) {
-	text = w.Mask.String(text)
-	w.report.Warnings = append(w.report.Warnings, text)
-	w.emit(report.Event{Kind: "warning", Text: text})
+func (r *run) warn(text string) {
+	text = r.Mask.String(text)
+	r.report.Warnings = append(r.report.Warnings, text)
+	r.emit(report.Event{Kind: "warning", Text: text})
 }
 
 // claim saves, before anything is changed, what this apply may come to own and
