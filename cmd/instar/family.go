@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"instar/runtime/engine"
@@ -109,8 +110,11 @@ func (f *family) converge(ctx context.Context, parent *instance, c *engine.Child
 		return p, copied.Use()
 	}
 	r, err := e.Converge(ctx)
-	if !broken {
+	switch {
+	case !broken:
 		err = errors.Join(err, copied.Use()) // also when nothing had to be evaluated
+	case !in.folder.Exists():
+		_ = os.RemoveAll(in.folder.Path("profile")) // nothing was made that it would be of
 	}
 	if noted := in.recorded("apply", "requested by "+parent.name, r); noted != nil {
 		f.app.ui.warn(noted.Error())
@@ -152,8 +156,11 @@ func (f *family) destroy(ctx context.Context, parent *instance, name string, pur
 	}
 	defer unlock()
 	st, err := in.folder.Brief()
-	if err != nil || !st.Exists() {
+	if err != nil {
 		return nil, err
+	}
+	if !st.Exists() { // it was never made
+		return nil, errors.Join(requests.Remove(in.home, name), in.folder.Remove())
 	}
 	in.settings = st.Settings
 	in.mask.Add(st.Secrets...)

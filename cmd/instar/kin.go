@@ -26,7 +26,7 @@ type kin struct {
 	end    func(ctx context.Context, names []string, purge bool) []engine.Outcome
 }
 
-// State implements [engine.Children]. An instance that an operator has requested
+// State implements [engine.Children]. An instance for which there is a request
 // counts as one although it was not made yet.
 func (k *kin) State(name string) (*state.State, error) {
 	folder := k.parent.home.Instance(name)
@@ -35,8 +35,12 @@ func (k *kin) State(name string) (*state.State, error) {
 		return st, err
 	}
 	r, _, err := requests.Read(k.parent.home, name)
-	if err != nil || r.Requester != nil {
-		return st, nil // nobody's, or a request that cannot be meant
+	if err != nil {
+		return st, nil // none, or one that cannot be meant
+	}
+	if r.Requester != nil {
+		st.Settings = r.Settings()
+		return st, nil
 	}
 	a := &app{home: k.parent.home}
 	st.Settings, err = a.requestSettings(r)
@@ -230,7 +234,7 @@ func (a *app) asChild(in *instance, st *state.State) error {
 	if st.Settings.Requester == nil {
 		return nil
 	}
-	by, err := requestedBy(a.home, st)
+	by, err := a.home.RequestedBy(st)
 	if err != nil {
 		return err
 	}
@@ -249,27 +253,10 @@ func (a *app) asChild(in *instance, st *state.State) error {
 	return nil
 }
 
-// requestedBy returns the instance that requests this one, if it still does.
-func requestedBy(home state.Home, st *state.State) (*state.Requester, error) {
-	by := st.Settings.Requester
-	if by == nil {
-		return nil, nil
-	}
-	parent, err := home.Instance(by.Instance).Brief()
-	if err != nil {
-		return nil, err
-	}
-	req, ok := parent.Requests[by.Name]
-	if !ok || req.Obsolete || req.Instance != st.Instance || parent.IsDestroyed() {
-		return nil, nil
-	}
-	return by, nil
-}
-
 // notRequested refuses what an operator wants of an instance that another one
 // requests: it would be undone.
 func (a *app) notRequested(st *state.State, what string) error {
-	by, err := requestedBy(a.home, st)
+	by, err := a.home.RequestedBy(st)
 	if err != nil || by == nil {
 		return err
 	}

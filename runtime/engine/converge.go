@@ -23,6 +23,8 @@ type run struct {
 	changed, removed, restarted map[string]bool
 	// did counts the effects of the current round.
 	did int
+	// uncounted counts those that no generation has counted yet.
+	uncounted int
 	// writes holds the paths that the current round changed.
 	writes map[string]bool
 	start  time.Time

@@ -38,6 +38,8 @@ type Child struct {
 	State    string   // state.Started or state.Stopped
 	Secrets  []string // texts in the parameters that are secret
 
+	Differs string // what is not as requested; "" when nothing is known to be
+
 	// Of Complete:
 
 	Settings state.Settings
@@ -266,7 +268,7 @@ func (r *run) fulfil(ctx context.Context, st *state.State, p *plan.Plan) error {
 			continue
 		}
 		if why := c.differs(now); why != "" {
-			r.changed[id] = true
+			c.Differs, r.changed[id] = why, true
 			r.record(report.Change{Op: string(plan.OpRequest), Name: c.Instance, Why: why, At: c.Request.At.String()})
 		}
 		todo = append(todo, c)
@@ -278,8 +280,11 @@ func (r *run) fulfil(ctx context.Context, st *state.State, p *plan.Plan) error {
 	for i, c := range todo {
 		r.requests.outcomes[c.Name] = outcomes[i]
 	}
-	if err := ctx.Err(); err != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case r.Patience != nil && r.Patience.Err() != nil:
+		return context.Cause(r.Patience)
 	}
 	r.requests.news = r.publishedBy(st) != r.requests.told
 	return nil

@@ -288,6 +288,7 @@ func (r *run) record(c report.Change) {
 	c.Path, c.Name = r.Mask.String(c.Path), r.Mask.String(c.Name)
 	c.Why, c.Diff = r.Mask.String(c.Why), r.Mask.String(c.Diff)
 	r.did++
+	r.uncounted++
 	r.wrote = time.Now()
 	r.report.Changes = append(r.report.Changes, c)
 	r.emit(report.Event{Kind: "change", Change: &c})
@@ -329,7 +330,8 @@ func (w *work) removeOf(ctx context.Context, owned map[string]state.Owned) (map[
 // settle saves what is now the case.
 func (w *work) settle(kept map[string]state.Owned) error {
 	next := w.remembered()
-	if w.did > 0 && w.plan.Complete() {
+	if w.uncounted > 0 && w.plan.Complete() {
+		w.uncounted = 0
 		next.Generation++
 		next.AppliedAt = w.now().UTC().Round(0)
 	}

@@ -41,6 +41,12 @@ type kept struct {
 	run  *processing
 	last *report.Report
 	bang string // why the next processing is, when that is an alert
+	news string // the same, when an instance that this one requests has changed
+
+	// Of the instances that this one requests, and of the one that requests it.
+	carried map[string]int // those whose processing is waited for
+	staged  *request.Copy  // of the profile, as it was requested last
+	told    string         // what the requester was told of last
 
 	freeSlot func()
 }
@@ -170,6 +176,12 @@ func (k *kept) isPending() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.pending()
+}
+
+// isChild reports whether another instance requests this one.
+func (k *kept) isChild() bool {
+	st, err := k.folder.Brief()
+	return err == nil && st.Settings.Requester != nil
 }
 
 // changed tells of a service's new state.

@@ -182,7 +182,7 @@ func (k *kept) follow() {
 	}
 	k.work.Go(func() {
 		c, err := request.Current(k.folder)
-		if err != nil || k.options.Trust.Profile(c.Source) != nil {
+		if err != nil || k.isChild() || k.options.Trust.Profile(c.Source) != nil {
 			return
 		}
 		if seen, err := request.See(c.Source, k.skip()...); err == nil && seen != c.Seen {

@@ -53,6 +53,9 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	run.why = k.why(action, followed)
 	k.mu.Lock()
 	k.run = run
+	if k.told == "" && st.Exists() {
+		k.told = newsOf(st, true) // what is remembered, its requester has seen
+	}
 	k.mu.Unlock()
 	ctx := k.context()
 	if st.Settings.Root != "" && !k.share.isChosen() {
@@ -73,6 +76,7 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	e.Requested = requested
 	run.accept = func() error { return k.accept(c, s, requested, action, st) }
 	k.wire(e, run, path)
+	k.wireChildren(e, action)
 	return e, done, nil
 }
 
@@ -122,6 +126,10 @@ func doomed(st *state.State, r *request.Request, pending bool) bool {
 // now; else the stored copy is run, made anew where the source may be followed
 // and has changed.
 func (k *kept) copy(s state.Settings, action control.Action) (c *request.Copy, followed bool, err error) {
+	if s.Requester != nil {
+		c, err = k.childCopy(s.Profile)
+		return c, false, err
+	}
 	skip := append(k.skip(), s.Root)
 	if action.Settings != nil {
 		c, err = request.Stage(k.folder, s.Profile, skip...)
@@ -136,7 +144,7 @@ func (k *kept) copy(s state.Settings, action control.Action) (c *request.Copy, f
 	switch {
 	case trust != nil && !stored:
 		k.files.watch(k.name, nil)
-		return nil, false, &NotStoredError{k.name, s.Profile, trust}
+		return nil, false, &NotStoredError{Instance: k.name, Profile: s.Profile, Why: trust}
 	case trust != nil:
 		k.files.watch(k.name, nil)
 		c.Prune()
@@ -168,6 +176,7 @@ const maxWatched = 200
 type NotStoredError struct {
 	Instance, Profile string
 	Why               error
+	Requester         string // the instance that requests it; ""
 }
 
 func (e *NotStoredError) Error() string {
@@ -178,6 +187,9 @@ func (e *NotStoredError) Unwrap() error { return e.Why }
 
 // Hint says what the operator can do.
 func (e *NotStoredError) Hint() string {
+	if e.Requester != "" {
+		return "instar apply " + e.Requester + " stores a copy"
+	}
 	return "instar request " + e.Profile + " --name " + e.Instance + " stores a copy"
 }
 
@@ -185,13 +197,15 @@ func (e *NotStoredError) Hint() string {
 func (k *kept) why(action control.Action, followed bool) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	bang := k.bang
-	k.bang = ""
+	bang, news := k.bang, k.news
+	k.bang, k.news = "", ""
 	switch {
 	case action.Verb == "bang", bang != "" && action.Reason == "":
 		return bang
 	case action.Reason != "":
 		return action.Reason
+	case news != "":
+		return news
 	case followed:
 		return "profile changed"
 	case k.last != nil && (k.last.Error != nil || k.last.Pending != nil):
@@ -242,6 +256,11 @@ func (k *kept) accept(c *request.Copy, s state.Settings, requested string, actio
 		if err := c.Use(); err != nil {
 			return err
 		}
+		k.mu.Lock()
+		if k.staged == c {
+			k.staged = nil
+		}
+		k.mu.Unlock()
 	}
 	if action.Settings == nil {
 		return nil
@@ -294,6 +313,7 @@ func (k *kept) done(r *report.Report) {
 	k.mu.Lock()
 	k.last = r
 	k.mu.Unlock()
+	k.tellParent(r)
 }
 
 // fulfilled remembers when the state is what the request asks for.

@@ -107,6 +107,9 @@ func (d *Daemon) Act(ctx context.Context, name string, action control.Action, si
 		k.left = false
 		k.mu.Unlock()
 	}
+	if err := k.refuses(action); err != nil {
+		return d.refused(name, err)
+	}
 	action, err := k.asked(action)
 	if err != nil {
 		return d.refused(name, err)

@@ -349,7 +349,8 @@ func (n *Instance) lock(ctx context.Context) (func(), error) {
 // after takes over what a processing has found, and watches the promises.
 func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Report, err error) {
 	var unkept *engine.UnkeptError
-	isUnkept := errors.As(err, &unkept)
+	var below *engine.RequestsError
+	isUnkept := errors.As(err, &unkept) || errors.As(err, &below)
 	n.last = &processed{again: err != nil && !isUnkept || rep.Pending != nil}
 	if rep.Pending != nil {
 		n.last.watched = watch(e.Settings.Root, e.Observed)

@@ -30,3 +30,20 @@ func (s *State) Exists() bool { return s.Settings.Root != "" }
 // IsDestroyed reports whether nothing is left of the instance but data and what
 // is remembered.
 func (s *State) IsDestroyed() bool { return s.Requested == Destroyed && !s.Ending }
+
+// RequestedBy returns the instance that requests the one of s, if it still does.
+func (h Home) RequestedBy(s *State) (*Requester, error) {
+	by := s.Settings.Requester
+	if by == nil {
+		return nil, nil
+	}
+	parent, err := h.Instance(by.Instance).Brief()
+	if err != nil {
+		return nil, err
+	}
+	req, ok := parent.Requests[by.Name]
+	if !ok || req.Obsolete || req.Instance != s.Instance || parent.IsDestroyed() {
+		return nil, nil
+	}
+	return by, nil
+}
