@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/spf13/pflag"
+
 	"instar/runtime/control"
 	"instar/runtime/report"
 	"instar/runtime/service"
@@ -19,7 +21,16 @@ second apply finds nothing to do.
 The flags from --name to --wait are remembered: the next apply of the instance,
 by its name or its profile, repeats them. Parameters are changed one by one, in
 this order: --reset, --unset, --params, --set-file and --set. While an up serves
-the instance, it is that which does the work.`
+the instance, it is that which does the work.
+
+With --rollback-on-failure, an apply whose promises or runs do not hold in time,
+or that fails after it has changed something, is followed by a rollback to the
+last generation of which they did; the exit code stays that of the failure.`
+
+func applyFlags(o *options, f *pflag.FlagSet) {
+	f.BoolVar(&o.verify, "verify", false, "read everything, and trust no timestamps")
+	f.BoolVar(&o.rollbackOnFailure, "rollback-on-failure", false, "return to the last good generation when it fails")
+}
 
 // apply converges an instance: by the `up` that serves it, else here.
 func (a *app) apply(ctx context.Context, args []string) error {
@@ -30,25 +41,44 @@ func (a *app) apply(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	served, err := a.through(ctx, in.folder, control.Action{
-		Verb: "apply", Settings: &in.settings, Base: &st.Settings, Reveal: a.opts.reveal, Diffs: a.opts.verbose,
+	out := a.act(ctx, in.folder, control.Action{
+		Verb: "apply", Settings: &in.settings, Base: &st.Settings, Reveal: a.opts.reveal, Diffs: a.opts.verbose, Verify: a.opts.verify,
 	})
-	if served {
-		return err
+	if !out.served {
+		manager, err := in.manager()
+		if err != nil {
+			return err
+		}
+		if out, err = a.process(ctx, in, manager, in.revived()); err != nil {
+			return err
+		}
 	}
-	manager, err := in.manager()
-	if err != nil {
-		return err
+	if a.ui.json { // it is one document
+		a.rollBackAfter(ctx, in, &out)
+		a.noteBack(&out)
+		return a.show(ctx, out)
 	}
-	return a.converge(ctx, in, manager, in.revived())
+	err = a.show(ctx, out)
+	a.rollBackAfter(ctx, in, &out)
+	a.showBack(out)
+	return err
 }
 
-// converge makes the machine match an instance's profile. Requested, if not "",
-// is what the instance shall be from now on.
+// converge makes the machine match an instance's profile, and shows what came of
+// it. Requested, if not "", is what the instance shall be from now on.
 func (a *app) converge(ctx context.Context, in *instance, manager service.Manager, requested string) error {
-	unlock, err := in.lock()
+	out, err := a.process(ctx, in, manager, requested)
 	if err != nil {
 		return err
+	}
+	return a.show(ctx, out)
+}
+
+// process makes the machine match an instance's profile.
+func (a *app) process(ctx context.Context, in *instance, manager service.Manager, requested string) (outcome, error) {
+	unlock, err := in.lock()
+	if err != nil {
+		return outcome{}, err
 	}
 	defer unlock()
 	a.hintRoot(in)
@@ -57,20 +87,20 @@ func (a *app) converge(ctx context.Context, in *instance, manager service.Manage
 	f := &family{app: a, manager: manager}
 	f.adopt(e, in)
 	f.wire(e)
-	e.Requested = requested
+	e.Requested, e.Verify = requested, a.opts.verify
 	if manager != nil {
 		if text := native.Hint(manager); text != "" {
 			a.ui.hint(text)
 		}
 	}
 	r, err := e.Converge(ctx)
-	if noted := in.recorded("apply", "asked: "+verbOf(requested), r); noted != nil {
+	if noted := in.recorded("apply", "asked: "+in.verbOf(requested), r); noted != nil {
 		a.ui.warn(noted.Error())
 	}
 	if noted := in.rerequest(); noted != nil {
 		a.ui.warn(noted.Error())
 	}
-	return a.finish(ctx, r, err)
+	return outcome{r: r, err: err}, nil
 }
 
 // revived is what an apply asks for that stays stopped if it is, but not

@@ -30,6 +30,7 @@ func (a *app) bang(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	in.stay(st)
 	if err := in.recordBang(a.ui.mask.String(reason)); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type options struct {
 
 	message                                 string
 	reveal, detailed, purge, schema, follow bool
+	plan, verify, rollbackOnFailure, all    bool
 	lines                                   int
 	wanted, retention                       string
 	listen, tokenFile                       string

@@ -98,7 +98,10 @@ func (in *instance) recordAs(by, why string, r *report.Report, said []history.Ou
 }
 
 // verbOf names the command that asks for a state.
-func verbOf(requested string) string {
+func (in *instance) verbOf(requested string) string {
+	if in.past != nil && in.past.back {
+		return fmt.Sprintf("rollback to generation %d", in.past.Number)
+	}
 	switch requested {
 	case state.Started:
 		return "start"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"instar/runtime/engine"
+	"instar/runtime/generation"
 	"instar/runtime/history"
 	"instar/runtime/plan"
 	"instar/runtime/process"
@@ -31,6 +32,7 @@ type instance struct {
 	mask     *secret.Masker
 	said     *history.Said // by the commands of the last real engine
 	copied   string        // the stored copy that is evaluated instead of the profile; ""
+	past     *past         // the generation that it is evaluated by, or nil
 }
 
 // evaluated are the settings to evaluate with.
@@ -91,7 +93,7 @@ func (a *app) instance(t target, st *state.State, s state.Settings, mine bool) (
 
 // engine is what real and paper engines have in common.
 func (in *instance) engine(sink report.Sink) *engine.Engine {
-	return &engine.Engine{
+	e := &engine.Engine{
 		Name:     in.name,
 		Settings: in.settings,
 		Identity: in.who.identity(in.settings.Root),
@@ -106,6 +108,10 @@ func (in *instance) engine(sink report.Sink) *engine.Engine {
 		Sink:     sink,
 		Mask:     in.mask,
 	}
+	if in.past != nil {
+		in.past.wire(e)
+	}
+	return e
 }
 
 // real returns an engine that changes the machine. The caller holds the
@@ -121,6 +127,11 @@ func (in *instance) real(manager service.Manager, sink report.Sink) (e *engine.E
 	e.Prerm = engine.Native{Dir: in.folder.Path("prerm"), Root: in.settings.Root}
 	e.Manager = manager
 	e.Promises = in.checkPromises
+	profile := in.evaluated().Profile
+	e.Generations = generation.Keeper{Store: generation.In(in.folder), Profile: func() (dir, entry string, err error) {
+		dir, entry, _, err = eval.Locate(profile)
+		return dir, entry, err
+	}, Skip: []string{string(in.home), in.settings.Root}}
 	return e, d.Close
 }
 

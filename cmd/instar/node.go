@@ -223,8 +223,18 @@ func (in *instance) stored(s state.Settings, profile string, manager service.Man
 	if err := now.who.still(st, s.Root); err != nil {
 		return nil, nil, err
 	}
+	switch {
+	case action.Verb == "rollback":
+		g, err := now.wholeGeneration(st, action.Generation)
+		if err != nil {
+			return nil, nil, err
+		}
+		now.past = &past{Generation: g, digest: now.storedDigest(profile), back: true}
+	case action.Settings == nil:
+		now.stay(st)
+	}
 	e, done := now.real(manager, nil)
-	e.Reveal, e.Diffs = action.Reveal, action.Diffs
+	e.Reveal, e.Diffs, e.Verify = action.Reveal, action.Diffs, action.Verify
 	e.Unsupported = func(s service.Spec) []string { return native.Unsupported(manager, s) }
 	if _, own := manager.(*supervise.Supervisor); own {
 		e.Unsupported = supervise.Unsupported

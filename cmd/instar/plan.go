@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"instar/runtime/engine"
 	"instar/runtime/service"
 	"instar/runtime/service/native"
 	"instar/runtime/service/supervise"
@@ -26,26 +27,11 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if err := checkManager(a.opts.manager); err != nil {
 		return err
 	}
-	manager, release, err := a.served(ctx, in.folder)
+	e, done, err := a.paperEngine(ctx, in)
 	if err != nil {
 		return err
 	}
-	defer release()
-	unsupported := supervise.Unsupported
-	if manager == nil {
-		if manager, err = in.managerOrNone(); err != nil {
-			return err
-		}
-		if real := manager; real != nil {
-			unsupported = func(s service.Spec) []string { return native.Unsupported(real, s) }
-		}
-	}
-	e, done := in.paper(manager, a.ui.follow(true))
 	defer done()
-	e.Unsupported = unsupported
-	if in.settings.Manager == "none" && manager == nil {
-		e.Manager = nil
-	}
 	e.Reveal = a.opts.reveal
 	e.Requested = in.revived()
 	r, err := e.Converge(ctx)
@@ -56,4 +42,28 @@ func (a *app) plan(ctx context.Context, args []string) error {
 		return exitWith(exitUnkept)
 	}
 	return nil
+}
+
+// paperEngine plans for an instance, beginning with what runs of it.
+func (a *app) paperEngine(ctx context.Context, in *instance) (*engine.Engine, func(), error) {
+	manager, release, err := a.served(ctx, in.folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	unsupported := supervise.Unsupported
+	if manager == nil {
+		if manager, err = in.managerOrNone(); err != nil {
+			release()
+			return nil, nil, err
+		}
+		if real := manager; real != nil {
+			unsupported = func(s service.Spec) []string { return native.Unsupported(real, s) }
+		}
+	}
+	e, done := in.paper(manager, a.ui.follow(true))
+	e.Unsupported = unsupported
+	if in.settings.Manager == "none" && manager == nil {
+		e.Manager = nil
+	}
+	return e, func() { done(); release() }, nil
 }

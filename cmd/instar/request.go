@@ -189,7 +189,7 @@ func (in *instance) rerequest() error {
 // storeCopy stores a copy of the profile, if there is none of it as it is now.
 // That of an instance which another one requests was stored for it.
 func (in *instance) storeCopy(s state.Settings) error {
-	if s.Requester != nil {
+	if s.Requester != nil || in.past != nil {
 		return nil
 	}
 	skip := []string{string(in.home), s.Root}

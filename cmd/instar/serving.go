@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"instar/runtime/control"
+	"instar/runtime/report"
 	"instar/runtime/state"
 )
 
@@ -34,34 +35,63 @@ func (a *app) serving(ctx context.Context, folder state.Folder) (*control.Client
 	return nil, err
 }
 
-// through has what serves the instance do something, and shows it as if it were
-// done here. It reports whether anything serves the instance.
-func (a *app) through(ctx context.Context, folder state.Folder, action control.Action) (served bool, err error) {
+// outcome is what came of a processing, here or in what serves the instance.
+type outcome struct {
+	served bool // by what serves the instance
+	r      *report.Report
+	err    error
+	code   int         // exit code, of what was served
+	back   *rolledBack // what an apply that has failed was followed by, or nil
+}
+
+// act has what serves the instance do something. Where nothing serves it, the
+// outcome is not served.
+func (a *app) act(ctx context.Context, folder state.Folder, action control.Action) outcome {
 	client, err := a.serving(ctx, folder)
 	if err == nil && client == nil && action.Verb == "apply" {
 		client, err = a.nodeClient(ctx) // it serves what is applied
 	}
 	if err != nil || client == nil {
-		return err != nil, err
+		return outcome{served: err != nil, err: err}
 	}
 	defer client.Close()
 	r, code, err := client.Act(ctx, folder.Name(), action, a.ui.follow(false))
 	if ctx.Err() != nil && err != nil {
 		a.ui.hint(fmt.Sprintf("what was asked for goes on: instar status %s shows what comes of it", folder.Name()))
-		return true, unsignalled(ctx, ctx.Err())
+		return outcome{served: true, err: unsignalled(ctx, ctx.Err())}
 	}
-	if err != nil {
-		return true, err
+	if err == nil && r.Error != nil {
+		err = &remoteError{*r.Error}
 	}
-	if r.Error != nil {
-		a.ui.report(r, &remoteError{*r.Error})
-		return true, reported{exitWith(code)}
+	return outcome{served: true, r: r, err: err, code: code}
+}
+
+// show prints an outcome, and returns the error that main makes an exit code of.
+func (a *app) show(ctx context.Context, out outcome) error {
+	if out.r == nil {
+		return out.err
 	}
-	a.ui.report(r, nil)
-	if code != exitOK {
-		return true, exitWith(code)
+	if !out.served {
+		return a.finish(ctx, out.r, out.err)
 	}
-	return true, nil
+	a.ui.report(out.r, out.err)
+	switch {
+	case out.err != nil:
+		return reported{exitWith(out.code)}
+	case out.code != exitOK:
+		return exitWith(out.code)
+	}
+	return nil
+}
+
+// through has what serves the instance do something, and shows it as if it were
+// done here. It reports whether anything serves the instance.
+func (a *app) through(ctx context.Context, folder state.Folder, action control.Action) (served bool, err error) {
+	out := a.act(ctx, folder, action)
+	if !out.served {
+		return false, nil
+	}
+	return true, a.show(ctx, out)
 }
 
 // mergeSettings returns what is remembered now, with the changes that were made

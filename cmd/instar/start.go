@@ -43,6 +43,7 @@ func (a *app) request(ctx context.Context, args []string, verb, requested string
 	if err != nil {
 		return err
 	}
+	in.stay(st)
 	manager, err := in.managerOrNone()
 	if err != nil {
 		return err

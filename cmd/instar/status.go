@@ -104,6 +104,9 @@ func restingStatus(folder state.Folder, st *state.State, mask func(any) any, rev
 		s.Pending = &text
 	}
 	s.Requester, s.Requests = relatives(folder, st)
+	if st.RolledBack != nil {
+		s.RolledBack = &report.Followed{Generation: st.RolledBack.Generation}
+	}
 	if st.LastBang != nil {
 		s.LastBang = &report.Bang{At: st.LastBang.At, Reason: st.LastBang.Reason}
 	}
@@ -252,6 +255,9 @@ func (u *ui) status(s *report.Status, st *state.State) {
 	t.add(cell{"state", bold}, stateCell(s.State, s.Pending))
 	t.texts("generation", generationText(s.Generation, st.AppliedAt))
 	t.texts("profile", st.Settings.Profile)
+	if s.RolledBack != nil {
+		t.texts("rolled back", fmt.Sprintf("follows generation %d until the next apply", s.RolledBack.Generation))
+	}
 	t.texts("root", st.Settings.Root)
 	t.texts("release", st.Settings.Release)
 	served := s.Served

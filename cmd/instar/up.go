@@ -201,13 +201,21 @@ func (s *serving) engine(manager service.Manager, action control.Action) (*engin
 	if err != nil {
 		return nil, nil, err
 	}
+	stored := func() {}
 	switch {
+	case action.Verb == "rollback":
+		if stored, err = in.goBack(st, action.Generation, false); err != nil {
+			return nil, nil, err
+		}
 	case action.Settings != nil && action.Base != nil:
 		in.settings = mergeSettings(st.Settings, *action.Base, *action.Settings)
 	case action.Settings != nil:
 		in.settings = *action.Settings
 	case st.Settings.Root != "":
 		in.settings = st.Settings
+	}
+	if action.Settings == nil && in.past == nil {
+		in.stay(st)
 	}
 	if in.who, err = identify(in.settings.User, in.settings.Root, true); err != nil {
 		return nil, nil, err
@@ -216,9 +224,9 @@ func (s *serving) engine(manager service.Manager, action control.Action) (*engin
 		return nil, nil, err
 	}
 	e, done := in.real(manager, nil)
-	e.Reveal, e.Diffs = action.Reveal, action.Diffs || s.app.ui.verbose
+	e.Reveal, e.Diffs, e.Verify = action.Reveal, action.Diffs || s.app.ui.verbose, action.Verify
 	e.Unsupported = supervise.Unsupported
-	return e, done, nil
+	return e, func() { done(); stored() }, nil
 }
 
 // started shows the first outcome. An instance that could not be converged is

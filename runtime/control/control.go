@@ -22,7 +22,7 @@ import (
 
 // Action is something to be done with an instance.
 type Action struct {
-	// Verb is "apply", "start", "stop", "restart", "destroy" or "bang".
+	// Verb is "apply", "start", "stop", "restart", "destroy", "bang" or "rollback".
 	Verb string `json:"verb"`
 	// Service limits start, stop and restart to one service; "" means all.
 	Service string `json:"service,omitempty"`
@@ -36,8 +36,11 @@ type Action struct {
 	// It removes all of it then.
 	Retention string `json:"retention,omitempty"`
 	Reason    string `json:"reason,omitempty"` // bang
-	Reveal    bool   `json:"reveal,omitempty"` // secrets in published values
-	Diffs     bool   `json:"diffs,omitempty"`  // unified diffs in changes
+	// Generation is the one to return to (rollback).
+	Generation int  `json:"generation,omitempty"`
+	Verify     bool `json:"verify,omitempty"` // apply: read everything
+	Reveal     bool `json:"reveal,omitempty"` // secrets in published values
+	Diffs      bool `json:"diffs,omitempty"`  // unified diffs in changes
 }
 
 // Message is one line of the answer to an action.
@@ -98,5 +101,6 @@ var routes = []route{
 	{"POST /v1/instances/{name}/stop", "stop the instance or one service", (*handler).act},
 	{"POST /v1/instances/{name}/restart", "restart the instance or one service", (*handler).act},
 	{"POST /v1/instances/{name}/bang", "raise an alert, with a reason", (*handler).act},
+	{"POST /v1/instances/{name}/rollback", "return to a generation", (*handler).act},
 	{"POST /v1/instances/{name}/destroy", "stop and remove the instance", (*handler).act},
 }

@@ -34,6 +34,8 @@ type run struct {
 	// wrote is when the last change was made.
 	wrote time.Time
 	specs []service.Spec
+	// checked is set once promises and runs were waited for.
+	checked bool
 	// chosen hides the values that the apply will choose, from those who may
 	// see secrets too.
 	chosen   *secret.Masker
@@ -58,6 +60,7 @@ func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
 		s.Failed++
 		r.report.Error = report.ErrorOf(err, e.Mask.String)
 	}
+	r.judge(err)
 	r.report.Seconds = e.now().Sub(start).Seconds()
 	e.emit(report.Event{Kind: "done", Report: r.report})
 	return r.report, err
@@ -118,7 +121,7 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	}
 	r.Observed = p.Observed
 	r.learn(p)
-	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}}
+	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}, before: st}
 	if err := w.undeclared(ctx); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/afero"
 
+	"instar/runtime/generation"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 	"instar/runtime/secret"
@@ -46,6 +47,14 @@ type Cache interface {
 	DropCache()
 }
 
+// Generations keeps what applies made.
+type Generations interface {
+	Keep(*generation.Made) error
+	// Judge tells whether the promises and runs of a generation held; failure,
+	// masked, says which did not.
+	Judge(number int, failure string) error
+}
+
 // Disk gives the engine its root.
 type Disk interface {
 	// Peek returns the root for reading; when it does not exist, an empty one.
@@ -74,6 +83,15 @@ type Engine struct {
 	// covers all that Evaluate starts from but files and the state.
 	Cache Cache
 	Key   func(*state.State) (string, error)
+	// Verify reads everything, whatever Cache says.
+	Verify bool
+
+	// Generations, if not nil, keeps what an apply made. RolledBack is remembered:
+	// the generation by whose profile Evaluate goes, nil for the source itself.
+	// RollbackOf is that generation while it is being returned to, else 0.
+	Generations Generations
+	RolledBack  *state.RolledBack
+	RollbackOf  int
 
 	Commands Commands
 	// Prerm runs what stands in etc/prerm before data is removed.

@@ -55,6 +55,7 @@ func (r *run) check(ctx context.Context, p *plan.Plan) error {
 	if r.Settled != nil {
 		r.Settled()
 	}
+	r.checked = true
 	ctx, stop := r.patient(ctx)
 	defer stop()
 	deadline := r.now().Add(r.Wait)

@@ -25,7 +25,7 @@ import (
 // service. Then only the promises are left to be checked. It evaluates nothing
 // and writes nothing; in any doubt it says no.
 func (r *run) unchanged(ctx context.Context) (bool, error) {
-	if r.Cache == nil {
+	if r.Cache == nil || r.Verify {
 		return false, nil
 	}
 	c := r.Cache.LoadCache()

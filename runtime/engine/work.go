@@ -34,6 +34,7 @@ type work struct {
 	changed map[string]bool // paths edited in this round
 	rooted  bool            // this apply creates the root
 	wanted  map[string]state.Requested
+	before  *state.State // as it was loaded
 }
 
 // all claims, performs, reconciles, removes and settles.
@@ -125,6 +126,7 @@ func (w *work) remembered() *state.State {
 	if next.Requested != state.Destroyed {
 		next.DestroyedAt = time.Time{}
 	}
+	next.RolledBack = w.RolledBack
 	next.RanAs = ""
 	if w.Identity.UID > 0 {
 		next.RanAs = w.Identity.User
@@ -344,6 +346,10 @@ func (w *work) settle(kept map[string]state.Owned) error {
 		return err
 	}
 	next.Owned = owned
+	if w.did == 0 && w.plan.Complete() && w.owed(owned) {
+		next.Generation++
+		next.AppliedAt = w.now().UTC().Round(0)
+	}
 	next.Pending = ""
 	if w.plan.Pending != nil {
 		next.Pending = w.plan.Pending.At.String() + ": " + w.plan.Pending.Why
@@ -354,6 +360,9 @@ func (w *work) settle(kept map[string]state.Owned) error {
 	}
 	next.Services = w.started()
 	w.report.Generation = next.Generation
+	if next.Generation > w.before.Generation {
+		w.keepGeneration(next)
+	}
 	if err := w.save(next); err != nil {
 		return err
 	}

@@ -28,6 +28,9 @@ func (n *Instance) act(ctx context.Context, action control.Action, sink report.S
 			return n.one(ctx, service.Op(action.Verb), action, sink)
 		}
 		return n.all(ctx, action, sink)
+	case "rollback":
+		n.release("")
+		return n.process(ctx, "", action, sink)
 	case "bang":
 		n.bangNow(alert{time.Now(), n.mask(action.Reason), ""})
 		return n.process(ctx, "", action, sink)

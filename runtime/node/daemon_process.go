@@ -10,6 +10,7 @@ import (
 
 	"instar/runtime/control"
 	"instar/runtime/engine"
+	"instar/runtime/generation"
 	"instar/runtime/history"
 	"instar/runtime/plan"
 	"instar/runtime/report"
@@ -45,7 +46,13 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	}
 	var c *request.Copy
 	followed := false
-	if action.Verb != "destroy" {
+	switch action.Verb {
+	case "destroy":
+	case "rollback":
+		if s, c, err = k.back(st, action.Generation); err != nil {
+			return nil, nil, err
+		}
+	default:
 		if c, followed, err = k.copy(s, action); err != nil {
 			return nil, nil, err
 		}
@@ -97,6 +104,7 @@ func (k *kept) settings(st *state.State, action control.Action) (s state.Setting
 		s = k.options.Merge(s, *action.Base, *action.Settings)
 	case action.Settings != nil:
 		s = *action.Settings
+	case action.Verb == "rollback": // it brings its own
 	case action.Verb != "destroy" && doomed(st, r, pending):
 		k.submit("request changed")
 		return s, "", errDestroying
@@ -165,6 +173,23 @@ func (k *kept) copy(s state.Settings, action control.Action) (c *request.Copy, f
 		return c, false, nil
 	}
 	return next, stored, err
+}
+
+// back returns the settings of a generation, and its profile, stored: until the
+// source changes, the instance is processed by that.
+func (k *kept) back(st *state.State, number int) (s state.Settings, c *request.Copy, err error) {
+	g, err := generation.In(k.folder).Read(st, number)
+	if err != nil {
+		return s, nil, err
+	}
+	if err = g.Verify(); err != nil {
+		return s, nil, err
+	}
+	c, err = g.Copy(k.folder, append(k.skip(), st.Settings.Root)...)
+	if g.Settings.Root != st.Settings.Root && err == nil {
+		err = &generation.MovedError{Number: number, Had: g.Settings.Root, Has: st.Settings.Root}
+	}
+	return g.Settings, c, err
 }
 
 // maxWatched bounds the folders of one profile that are watched; what lies in
@@ -262,7 +287,7 @@ func (k *kept) accept(c *request.Copy, s state.Settings, requested string, actio
 		}
 		k.mu.Unlock()
 	}
-	if action.Settings == nil {
+	if action.Settings == nil && action.Verb != "rollback" {
 		return nil
 	}
 	if requested == "" {

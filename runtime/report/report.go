@@ -90,7 +90,15 @@ type Report struct {
 	Runs          []Service      `json:"runs,omitempty"`     // those that did not succeed in time
 	Requests      []Requested    `json:"requests,omitempty"` // the instances that the profile requests
 	Error         *Error         `json:"error,omitempty"`
-	Seconds       float64        `json:"seconds"` // how long it took
+	RolledBack    *RolledBack    `json:"rolled_back,omitempty"` // what followed an apply that failed
+	Seconds       float64        `json:"seconds"`               // how long it took
+}
+
+// RolledBack is the return to a generation that followed an apply that failed.
+type RolledBack struct {
+	To     int     `json:"to"`
+	Report *Report `json:"report"` // null when it could not even begin
+	Error  *Error  `json:"error,omitempty"`
 }
 
 // Recap is the line every command that touches an instance ends with:

@@ -22,6 +22,13 @@ type Status struct {
 	// Served says who supervises the services: "up", or "" for nobody.
 	Served string `json:"served,omitempty"`
 	Error  *Error `json:"error,omitempty"`
+	// RolledBack is the generation that the instance follows since a rollback.
+	RolledBack *Followed `json:"rolled_back,omitempty"`
+}
+
+// Followed is a generation that an instance follows until the next apply.
+type Followed struct {
+	Generation int `json:"generation"`
 }
 
 // Bang is the last alert of an instance.

@@ -103,23 +103,37 @@ func StageFrom(f state.Folder, from, source string, skip ...string) (*Copy, erro
 	if c.Seen, err = See(from, skip...); err != nil {
 		return nil, err
 	}
+	return c, c.fill(dir, skip)
+}
+
+// Put stores a copy of the folder dir, which is not run yet, in place of one of
+// source, which may be gone: it is what counts until source changes. Entry is
+// the .star file in it, "" when the source is a folder.
+func Put(f state.Folder, dir, entry, source string, skip ...string) (*Copy, error) {
+	c := &Copy{FormatVersion: FormatVersion, Source: source, Entry: entry, dir: copies(f)}
+	c.Seen, _ = See(source, skip...) // "" as long as it is gone
+	return c, c.fill(dir, nil)
+}
+
+// fill copies what lies in dir.
+func (c *Copy) fill(dir string, skip []string) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	tmp, err := os.MkdirTemp(c.dir, "new-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(tmp)
 	if c.Digest, err = copyAll(dir, tmp, skip); err != nil {
-		return nil, fmt.Errorf("cannot copy the profile: %w", err)
+		return fmt.Errorf("cannot copy the profile: %w", err)
 	}
 	final := filepath.Join(c.dir, c.Digest)
 	now := time.Now()
 	if os.Chtimes(final, now, now) == nil {
-		return c, nil // it was copied before
+		return nil // it was copied before
 	}
-	return c, os.Rename(tmp, final)
+	return os.Rename(tmp, final)
 }
 
 // Use makes c the copy that is run from now on.
@@ -254,7 +268,14 @@ func isAny(path string, skip []string) bool {
 	return false
 }
 
-// copyAll copies what belongs to a profile and returns its digest.
+// dirMode is the mode that a folder gets.
+type dirMode struct {
+	path string
+	mode fs.FileMode
+}
+
+// copyAll copies what belongs to a profile and returns its digest. Modes stay,
+// since the profile may copy files with theirs: nobody else gets into the folder.
 func copyAll(from, to string, skip []string) (string, error) {
 	in, err := os.OpenRoot(from)
 	if err != nil {
@@ -262,12 +283,14 @@ func copyAll(from, to string, skip []string) (string, error) {
 	}
 	defer in.Close()
 	sum := sha256.New()
+	var dirs []dirMode
 	err = walk(from, skip, func(path string, info fs.FileInfo) error {
 		name := strings.TrimPrefix(path, strings.TrimSuffix(from, string(filepath.Separator))+string(filepath.Separator))
 		target := filepath.Join(to, name)
-		fmt.Fprintf(sum, "%q %o ", name, info.Mode()&(fs.ModeType|0o111))
+		fmt.Fprintf(sum, "%q %o ", name, info.Mode()&(fs.ModeType|fs.ModePerm))
 		switch {
 		case info.IsDir():
+			dirs = append(dirs, dirMode{target, info.Mode().Perm() | 0o700})
 			return os.Mkdir(target, 0o700)
 		case info.Mode()&fs.ModeSymlink != 0:
 			text, err := os.Readlink(path)
@@ -279,6 +302,11 @@ func copyAll(from, to string, skip []string) (string, error) {
 		}
 		return copyFile(in, name, target, info.Mode().Perm(), sum)
 	})
+	for _, d := range dirs {
+		if err == nil {
+			err = os.Chmod(d.path, d.mode)
+		}
+	}
 	return hex.EncodeToString(sum.Sum(nil))[:digestLen], err
 }
 
@@ -296,7 +324,7 @@ func copyFile(in *os.Root, name, target string, mode fs.FileMode, sum io.Writer)
 	n, err := io.Copy(io.MultiWriter(dst, one), io.LimitReader(src, maxBytes))
 	fmt.Fprintf(sum, "%d %x\n", n, one.Sum(nil))
 	if err == nil {
-		err = dst.Chmod(mode&^0o077 | 0o600)
+		err = dst.Chmod(mode | 0o400)
 	}
 	return errors.Join(err, dst.Close())
 }

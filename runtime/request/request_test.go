@@ -86,7 +86,7 @@ func TestCopy(t *testing.T) {
 	if data, err := os.ReadFile(filepath.Join(c.Path(), "instance.star")); string(data) != "1" {
 		t.Errorf("%q, %v", data, err)
 	}
-	if info, err := os.Stat(filepath.Join(c.Path(), "lib", "x.sh")); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(filepath.Join(c.Path(), "lib", "x.sh")); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("%v, %v", info, err)
 	}
 	if target, err := os.Readlink(filepath.Join(c.Path(), "link")); target != "../../etc/passwd" {

@@ -27,15 +27,16 @@ type before struct {
 }
 
 type after struct {
-	Values    map[string]plan.Value `json:"values"`
-	Services  map[string]Service    `json:"services,omitempty"`
-	Published map[string]any        `json:"published,omitempty"`
-	Pending   string                `json:"pending,omitempty"`
-	Secrets   []string              `json:"secrets,omitempty"`
-	LastBang  *Bang                 `json:"last_bang,omitempty"`
-	Promises  []plan.Promise        `json:"promises,omitempty"`
-	Requests  map[string]Requested  `json:"requests,omitempty"`
-	Ending    bool                  `json:"ending,omitempty"`
+	Values     map[string]plan.Value `json:"values"`
+	Services   map[string]Service    `json:"services,omitempty"`
+	Published  map[string]any        `json:"published,omitempty"`
+	Pending    string                `json:"pending,omitempty"`
+	Secrets    []string              `json:"secrets,omitempty"`
+	LastBang   *Bang                 `json:"last_bang,omitempty"`
+	RolledBack *RolledBack           `json:"rolled_back,omitempty"`
+	Promises   []plan.Promise        `json:"promises,omitempty"`
+	Requests   map[string]Requested  `json:"requests,omitempty"`
+	Ending     bool                  `json:"ending,omitempty"`
 }
 
 // ownedSize is about how many bytes one entry takes.
@@ -47,7 +48,7 @@ func Encode(s *State) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	tail, err := json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.Promises, s.Requests, s.Ending})
+	tail, err := json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.RolledBack, s.Promises, s.Requests, s.Ending})
 	if err != nil {
 		return nil, err
 	}

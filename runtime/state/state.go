@@ -53,6 +53,9 @@ type State struct {
 	Pending   string         `json:"pending,omitempty"` // why the last evaluation stopped early
 	Secrets   []string       `json:"secrets,omitempty"` // texts to mask
 	LastBang  *Bang          `json:"last_bang,omitempty"`
+	// RolledBack is set from a rollback until the next apply: what the instance is
+	// processed by meanwhile.
+	RolledBack *RolledBack `json:"rolled_back,omitempty"`
 	// Promises are those of the last complete evaluation.
 	Promises []plan.Promise `json:"promises,omitempty"`
 
@@ -163,6 +166,15 @@ type Service struct {
 type Bang struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
+}
+
+// RolledBack says that an instance follows a generation, and not the source of
+// its profile.
+type RolledBack struct {
+	Generation int `json:"generation"`
+	// Copy is the digest of the stored copy of that generation's profile. Once
+	// another copy was stored, the instance follows that.
+	Copy string `json:"copy"`
 }
 
 // New returns the state of an instance that was never applied.
