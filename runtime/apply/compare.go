@@ -9,8 +9,9 @@ import (
 	"instar/runtime/state"
 )
 
-// Step is one resource of a plan and what must be done for it. A command has
-// no edits: whether it runs is decided when its turn comes.
+// Step is one resource of a plan and what must be done for it. The edits of a
+// command make way for what it makes: whether it runs is decided when its turn
+// comes.
 type Step struct {
 	Resource plan.Resource
 	Edits    []plan.Edit
@@ -34,6 +35,9 @@ type Comparison struct {
 	owned map[string]state.Owned
 	view  *shadow
 	plan  *plan.Plan
+	// copied has, for each copy, what the plan declared before it at the paths
+	// that it brings.
+	copied map[plan.Resource]map[string]Declared
 }
 
 // Compare says what must be done so that the root becomes as p declares. It
@@ -44,6 +48,7 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 		owned:    owned,
 		view:     &shadow{View: v, gone: map[string]bool{}, held: map[string]bool{}},
 		plan:     p,
+		copied:   map[plan.Resource]map[string]Declared{},
 	}
 	commands := false
 	expanded := make([][]plan.PathResource, len(p.Resources))
@@ -115,10 +120,24 @@ func (c *Comparison) Again(r plan.Resource) (Step, error) {
 		return Step{}, err
 	}
 	c.view.gone = map[string]bool{}
+	c.undeclare(r)
 	if parts, err = c.declare(r, parts); err != nil {
 		return Step{}, err
 	}
 	return c.step(r, parts)
+}
+
+// undeclare forgets the paths that the copy r brought when it was compared: its
+// source may have been something else then.
+func (c *Comparison) undeclare(r plan.Resource) {
+	for name, before := range c.copied[r] {
+		if before.Resource == nil {
+			delete(c.Declared, name)
+		} else {
+			c.Declared[name] = before
+		}
+	}
+	delete(c.copied, r)
 }
 
 // declare notes the paths that r declares, and returns the parts of r that are
@@ -126,6 +145,9 @@ func (c *Comparison) Again(r plan.Resource) (Step, error) {
 // something else that is declared, only its source can tell.
 func (c *Comparison) declare(r plan.Resource, parts []plan.PathResource) ([]plan.PathResource, error) {
 	own := parts[:0:0]
+	if _, isCopy := r.(*plan.Copy); isCopy {
+		c.copied[r] = make(map[string]Declared, len(parts))
+	}
 	for _, part := range parts {
 		m := part.Target()
 		dir, isDir := part.(*plan.Dir)
@@ -137,6 +159,9 @@ func (c *Comparison) declare(r plan.Resource, parts []plan.PathResource) ([]plan
 			return nil, &plan.PathError{Path: m.Path, Where: m.At, Err: fmt.Errorf(
 				"is declared twice, once as part of a copied folder: at %s and at %s", old.Resource.Target().At, m.At)}
 		}
+		if before := c.copied[r]; before != nil {
+			before[m.Path] = c.Declared[m.Path]
+		}
 		c.Declared[m.Path] = Declared{part, implicit, r}
 		own = append(own, part)
 	}
@@ -145,6 +170,11 @@ func (c *Comparison) declare(r plan.Resource, parts []plan.PathResource) ([]plan
 
 func (c *Comparison) step(r plan.Resource, parts []plan.PathResource) (Step, error) {
 	step := Step{Resource: r}
+	if cmd, ok := r.(*plan.Command); ok {
+		edits, err := c.makeWay(cmd)
+		step.Edits = edits
+		return step, err
+	}
 	for _, part := range parts {
 		if data, err := c.data(part); err != nil || data {
 			if err != nil {
@@ -277,6 +307,39 @@ func (c *Comparison) clear(part plan.PathResource) ([]plan.Edit, error) {
 	}
 	c.view.gone[m.Path] = true
 	return []plan.Edit{removal(m.Path, info, "was a "+string(info.Kind), m.At)}, nil
+}
+
+// makeWay returns the removals of what an earlier profile put where cmd makes
+// something: that is not what the command makes, and must not count as such.
+func (c *Comparison) makeWay(cmd *plan.Command) ([]plan.Edit, error) {
+	var edits []plan.Edit
+	for _, name := range cmd.Creates {
+		rec, owned := c.owned[name]
+		if _, mine := c.Created[name]; !mine || !owned || rec.Once || rec.Foreign || rec.By == cmd.Name {
+			continue
+		}
+		info, ok, err := plan.Lookup(c.view, name)
+		if err != nil || !ok {
+			continue // an error is for the command to meet
+		}
+		if info.Kind == plan.KindDir {
+			below, err := c.clearDir(plan.Meta{Path: name, At: cmd.At})
+			if err != nil {
+				return nil, err
+			}
+			edits = append(edits, below...)
+			continue
+		}
+		same, err := c.untouched(name, rec, info)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			c.view.gone[name] = true
+			edits = append(edits, removal(name, info, fmt.Sprintf("command %q makes it", cmd.Name), cmd.At))
+		}
+	}
+	return edits, nil
 }
 
 // clearDir returns the removals of a folder and all below it, or none when

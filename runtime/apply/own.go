@@ -30,7 +30,7 @@ func (c *Comparison) Claims(owned map[string]state.Owned) (map[string]state.Owne
 		if _, ok := claims[name]; ok || c.isData(name) {
 			continue
 		}
-		if _, exists, err := plan.Lookup(c.view.View, name); err != nil || exists {
+		if _, exists, err := plan.Lookup(c.view, name); err != nil || exists {
 			continue // what was there before the command is nobody's to claim
 		}
 		if len(claims) == len(owned) {
@@ -71,6 +71,12 @@ func (c *Comparison) neverMade(name string, rec state.Owned) bool {
 	}
 	_, exists, err := plan.Lookup(c.view, name)
 	return err == nil && !exists
+}
+
+// onlyClaimed reports whether rec is a claim to data that an interrupted apply did
+// not come to making: what others put there later is not the instance's.
+func (c *Comparison) onlyClaimed(name string, rec state.Owned) bool {
+	return rec.Claim != nil && rec.Claim.Was == wasNothing && c.neverMade(name, rec)
 }
 
 // isData reports whether name lies in a folder that is made once.
@@ -238,7 +244,10 @@ func (c *Comparison) Obsolete(claims map[string]state.Owned) (edits []plan.Edit,
 			continue
 		}
 		if rec.Once {
-			kept[name] = rec
+			if !c.onlyClaimed(name, rec) {
+				rec.Claim = nil
+				kept[name] = rec
+			}
 			continue
 		}
 		if rec.Foreign {
