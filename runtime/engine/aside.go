@@ -53,6 +53,10 @@ func (w *work) putBack(aside []string, succeeded bool) error {
 			err = w.disk.Remove(tmp)
 		} else {
 			err = w.disk.Rename(tmp, name)
+			// After a power cut both may name one file: then rename does nothing.
+			if left := w.disk.Remove(tmp); err == nil && !errors.Is(left, fs.ErrNotExist) {
+				err = left
+			}
 		}
 		if err != nil {
 			return err
@@ -77,8 +81,7 @@ func (w *work) recoverAside(cmd *plan.Command, rec *command.Record) error {
 		if err != nil {
 			return err
 		}
-		done := made && rec != nil && rec.Status == command.Succeeded
-		if err := w.putBack([]string{name}, done); err != nil {
+		if err := w.putBack([]string{name}, made && succeeded(rec)); err != nil {
 			return err
 		}
 	}
@@ -93,6 +96,7 @@ func (w *work) undeclared(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	records := map[string]*command.Record{}
 	for _, name := range names {
 		if w.declaresCommand(name) {
 			continue // its turn comes
@@ -101,6 +105,7 @@ func (w *work) undeclared(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		records[name] = rec
 		w.madeBy(name, rec)
 	}
 	creates := map[string]bool{}
@@ -115,7 +120,13 @@ func (w *work) undeclared(ctx context.Context) error {
 		if rec.By == "" || creates[rec.By+"\x00"+name] {
 			continue
 		}
-		if err := w.endAside(name); err != nil {
+		made := records[rec.By]
+		if made == nil && w.declaresCommand(rec.By) {
+			if made, err = w.Commands.Record(ctx, rec.By); err != nil {
+				return err
+			}
+		}
+		if err := w.endAside(name, made); err != nil {
 			return err
 		}
 	}
@@ -138,8 +149,9 @@ func (w *work) madeBy(name string, rec *command.Record) {
 	}
 }
 
-// endAside puts back what was set aside, or removes it where it was made anew.
-func (w *work) endAside(name string) error {
+// endAside puts back what was set aside, or removes it where it was made anew by an
+// attempt that succeeded.
+func (w *work) endAside(name string, rec *command.Record) error {
 	if _, left, err := plan.Lookup(w.view, asideName(name)); err != nil || !left {
 		return nil // a parent that is a link now is for the comparison to refuse
 	}
@@ -148,10 +160,12 @@ func (w *work) endAside(name string) error {
 		err = w.open()
 	}
 	if err == nil {
-		err = w.putBack([]string{name}, made)
+		err = w.putBack([]string{name}, made && succeeded(rec))
 	}
 	return err
 }
+
+func succeeded(rec *command.Record) bool { return rec != nil && rec.Status == command.Succeeded }
 
 // dropNotes removes the notes of attempts that count no more: of commands that
 // have succeeded, and, after a complete plan, of those no longer declared.
@@ -170,7 +184,7 @@ func (w *work) dropNotes(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if rec == nil || rec.Status != command.Succeeded {
+			if !succeeded(rec) {
 				continue
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"instar/runtime/apply"
 	"instar/runtime/command"
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 )
@@ -137,7 +138,7 @@ func (w *work) command(ctx context.Context, cmd *plan.Command) error {
 			return err
 		}
 		if d.Adopt {
-			return w.Commands.Adopt(cmd, digest)
+			return w.adopt(ctx, cmd, digest)
 		}
 		if !d.Run {
 			return nil
@@ -148,16 +149,36 @@ func (w *work) command(ctx context.Context, cmd *plan.Command) error {
 	}
 }
 
-func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d command.Decision) error {
-	if err := w.open(); err != nil {
+// adopt records cmd as done. What is known of the files that it would make is in
+// its record from now on.
+func (w *work) adopt(ctx context.Context, cmd *plan.Command, digest string) error {
+	if err := w.Commands.Adopt(cmd, digest); err != nil {
 		return err
 	}
-	if err := w.sync(); err != nil {
+	rec, err := w.Commands.Record(ctx, cmd.Name)
+	if err != nil {
+		return err
+	}
+	w.learnMade(cmd, rec)
+	w.digests = nil
+	return nil
+}
+
+func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d command.Decision) error {
+	if err := w.open(); err != nil {
 		return err
 	}
 	aside, err := w.setAside(cmd)
 	if err != nil {
 		return err
+	}
+	if len(aside) > 0 {
+		err = fsys.SyncFS(w.disk)
+	} else {
+		err = w.sync()
+	}
+	if err != nil {
+		return errors.Join(err, w.putBack(aside, false))
 	}
 	w.dirty, w.digests = true, nil
 	w.emit(report.Event{Kind: "progress", Name: cmd.Name, Text: "running"})

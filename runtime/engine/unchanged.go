@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/afero"
@@ -106,7 +107,7 @@ func (r *run) insideMatches(c *state.Cache) bool {
 		paths[i] = e.Path
 	}
 	err = fsys.LstatEach(disk, paths, func(i int, sig fsys.Sig, err error) error {
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !missing(err) {
 			return err
 		}
 		if !c.Inside[i].Matches(sig, err == nil) {
@@ -124,6 +125,12 @@ func (r *run) insideMatches(c *state.Cache) bool {
 		}
 	}
 	return true
+}
+
+// missing reports whether err says that nothing stands at a path, be it that its
+// folder is a file.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func listing(disk afero.Fs, name string) (state.Listing, error) {
@@ -317,7 +324,7 @@ func pathsOf(entries []state.Entry, which []int) []string {
 
 func (g *gathering) describeOne(e *state.Entry, sig fsys.Sig, err error, sources map[string]string) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case missing(err):
 		e.How = state.Absent
 		return nil
 	case err != nil:

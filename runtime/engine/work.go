@@ -221,12 +221,6 @@ func (w *work) perform(ctx context.Context) error {
 			continue
 		}
 		step := steps[i]
-		if cmd, ok := step.Resource.(*plan.Command); ok {
-			if err := w.command(ctx, cmd); err != nil {
-				return err
-			}
-			continue
-		}
 		if from, ok := step.Resource.(*plan.Copy); w.dirty || ok && from.Inside {
 			again, err := w.cmp.Again(step.Resource)
 			if err != nil {
@@ -239,6 +233,11 @@ func (w *work) perform(ctx context.Context) error {
 		}
 		if err := w.step(step); err != nil {
 			return err
+		}
+		if cmd, ok := step.Resource.(*plan.Command); ok {
+			if err := w.command(ctx, cmd); err != nil {
+				return err
+			}
 		}
 	}
 	return w.sync()
@@ -261,7 +260,7 @@ func (w *work) step(step apply.Step) error {
 			return err
 		}
 	}
-	if len(step.Edits) > 0 {
+	if _, command := step.Resource.(*plan.Command); !command && len(step.Edits) > 0 {
 		w.run.changed[string(step.Resource.ID())] = true
 	}
 	return nil
