@@ -68,7 +68,18 @@ func (s *supervisor) takeNote() error {
 		return fmt.Errorf("cannot note the attempt: %w", err)
 	}
 	_, err = file.WriteString(s.order.Attempt + "\n")
-	return errors.Join(err, file.Sync(), file.Close())
+	return errors.Join(err, file.Sync(), file.Close(), s.syncRoot())
+}
+
+// syncRoot makes durable which names stand at the top of the root: a note that a
+// power cut takes, while it leaves what the attempt made, would forbid wiping that.
+func (s *supervisor) syncRoot() error {
+	top, err := s.root.Open(".")
+	if err != nil {
+		return err
+	}
+	_ = top.Sync() // not every system can sync a folder
+	return top.Close()
 }
 
 // dropNote removes the note: after success there is nothing to be wiped. One

@@ -16,6 +16,7 @@ import (
 
 	"instar/runtime/plan"
 	"instar/runtime/secret"
+	"instar/runtime/state"
 )
 
 // ErrBusy is returned by [Run] when a supervisor that another deployer started
@@ -104,6 +105,9 @@ func Run(ctx context.Context, job Job) (Record, error) {
 	}
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
 		return Record{}, fmt.Errorf("cannot make the folder of command records: %w", err)
+	}
+	if err := state.SyncFolders(filepath.Dir(job.Dir)); err != nil {
+		return Record{}, fmt.Errorf("cannot make the folder of command records durable: %w", err)
 	}
 	r := &runner{job: job, attempt: rand.Text(), masker: secret.New(job.Secrets)}
 	r.said = r.masker.Tail(tailBytes)

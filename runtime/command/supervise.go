@@ -237,6 +237,19 @@ func (s *supervisor) takeCreated() {
 	if len(found) > 0 {
 		s.record.Creates = found
 	}
+	if err := s.sync(); err != nil && s.record.Status == Succeeded {
+		s.end(Failed, 0, "exit 0, but what it made is not durable: "+err.Error())
+	}
+}
+
+// sync makes durable what the command did below the root: a record that outlived
+// it in a power cut would be of a success that left nothing.
+func (s *supervisor) sync() error {
+	root, err := fsys.OpenRoot(s.order.Root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(root.SyncFS(), root.Close())
 }
 
 const (

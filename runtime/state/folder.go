@@ -134,13 +134,17 @@ func (f Folder) Save(s *State) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the state: %w", err)
 	}
-	if old, err := os.ReadFile(f.Path("state.json")); err == nil && bytes.Equal(old, data) {
+	old, err := os.ReadFile(f.Path("state.json"))
+	if err == nil && bytes.Equal(old, data) {
 		return nil
 	}
 	if err := f.Make(); err != nil {
 		return err
 	}
-	return WriteFile(f.Path("state.json"), data, 0o600)
+	if err := WriteFile(f.Path("state.json"), data, 0o600); err != nil || old != nil {
+		return err
+	}
+	return SyncFolders(filepath.Dir(string(f)))
 }
 
 // Make creates the folder when it is missing.
@@ -286,6 +290,20 @@ func WriteFile(name string, data []byte, mode os.FileMode) (err error) {
 }
 
 // syncDir makes a rename in dir durable, where the system can.
+// SyncFolders makes durable that the folder dir is there, and all that it is in: a
+// power cut must not take a new one with what was synced in it.
+func SyncFolders(dir string) error {
+	for {
+		if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
