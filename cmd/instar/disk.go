@@ -179,11 +179,16 @@ func (d *paperDisk) begin() error {
 
 // Open implements engine.Disk.
 func (d *paperDisk) Open() (afero.Fs, error) {
-	if _, err := d.Peek(); err != nil {
-		return nil, err
+	if _, err := d.Peek(); err != nil || !d.missing {
+		return d.overlay, err
+	}
+	if d.who.superuser {
+		if err := fsys.Chown(d.overlay, ".", d.who.uid, d.who.gid); err != nil {
+			return nil, err
+		}
 	}
 	d.missing = false
-	return d.overlay, nil
+	return d.overlay, fsys.Chmod(d.overlay, ".", rootMode)
 }
 
 // Remove implements engine.Disk.
