@@ -25,6 +25,7 @@ import (
 var update = flag.Bool("update", false, "rewrite what scripts and generated pages expect")
 
 func TestMain(m *testing.M) {
+	becomeWatched()
 	hiddenModes() // this binary is instar's child, too
 	testscript.Main(m, map[string]func(){"instar": main})
 }
