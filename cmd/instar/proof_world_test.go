@@ -91,7 +91,7 @@ func inProcess(e *engine.Engine, in *instance) {
 		if err != nil {
 			return nil, err
 		}
-		if req.Inputs, err = inputs(in.home, in.name, in.settings, in.who); err != nil {
+		if req.Inputs, err = inputs(in.home, in.name, in.settings, in.who, st); err != nil {
 			return nil, err
 		}
 		req.Inputs.Values = st.Values
