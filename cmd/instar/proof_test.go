@@ -14,7 +14,7 @@ import (
 )
 
 // changesOf is what a report says was done, one line for each.
-func changesOf(o outcome) []string {
+func changesOf(o passed) []string {
 	list := []string{}
 	for _, c := range o.report.Changes {
 		list = append(list, fmt.Sprintf("%s %s%s why=%s at=%s", c.Op, c.Path, c.Name, c.Why, c.At))
@@ -101,7 +101,7 @@ func (p *proof) exact(t *rapid.T, d *drawing) bool {
 
 // idempotent applies again: nothing changes, and nothing is written, be there a
 // cache or not. An instance that is pending is not at its end.
-func (p *proof) idempotent(t *rapid.T, applied outcome, source string) {
+func (p *proof) idempotent(t *rapid.T, applied passed, source string) {
 	starts := len(p.manager.Changes("proof"))
 	again := func(what string, written func() []string) {
 		before := written()

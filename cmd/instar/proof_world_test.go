@@ -99,8 +99,8 @@ func inProcess(e *engine.Engine, in *instance) {
 	}
 }
 
-// outcome is what a plan, or an apply, led to.
-type outcome struct {
+// passed is what a plan, or an apply, led to.
+type passed struct {
 	report *report.Report
 	err    error
 	tree   []string
@@ -108,7 +108,7 @@ type outcome struct {
 }
 
 // plan plans, and looks at the overlay.
-func (p *proof) plan() outcome {
+func (p *proof) plan() passed {
 	p.t.Helper()
 	in := p.instance()
 	e, done := in.paper(p.manager, nil)
@@ -120,7 +120,7 @@ func (p *proof) plan() outcome {
 	p.must(peekErr)
 	st, loadErr := e.Store.Load()
 	p.must(loadErr)
-	return outcome{rep, err, listed(p.t, disk), st.Values}
+	return passed{rep, err, listed(p.t, disk), st.Values}
 }
 
 // faults changes what an engine works on.
@@ -128,7 +128,7 @@ type faults func(*engine.Engine)
 
 // apply applies, and looks at the root. The caller may have the engine's parts
 // replaced.
-func (p *proof) apply(with ...faults) outcome {
+func (p *proof) apply(with ...faults) passed {
 	p.t.Helper()
 	in := p.instance()
 	unlock, err := in.lock()
@@ -144,7 +144,7 @@ func (p *proof) apply(with ...faults) outcome {
 	rep, err := e.Converge(context.Background())
 	st, loadErr := in.folder.Load()
 	p.must(loadErr)
-	return outcome{rep, err, p.tree(), st.Values}
+	return passed{rep, err, p.tree(), st.Values}
 }
 
 // tree lists the real root.
@@ -232,7 +232,7 @@ func fingerprint(t rapid.TB, dirs ...string) []string {
 
 // named puts the names of remembered values where the values are, in a listing
 // or a report.
-func (o outcome) named(lines []string) []string {
+func (o passed) named(lines []string) []string {
 	var pairs []string
 	for _, name := range plan.SortedKeys(o.values) {
 		pairs = append(pairs, o.values[name].Text, "<"+name+">")
