@@ -345,7 +345,7 @@ func (w *work) settle(kept map[string]state.Owned) error {
 		return err
 	}
 	next.Owned = owned
-	if w.did == 0 && w.plan.Complete() && w.owed(owned) {
+	if next.Generation == w.before.Generation && w.plan.Complete() && w.owed(owned) {
 		next.Generation++
 		next.AppliedAt = w.now().UTC().Round(0)
 	}
