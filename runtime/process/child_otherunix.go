@@ -33,7 +33,14 @@ func startChild(spec Spec, env []string, files [3]*os.File) (child, error) {
 	return child{p, &Exit{Code: -1}}, err
 }
 
-func (c child) tree(mark string) Tree { return Tree{PID: c.process.Pid, Mark: mark} }
+func (c child) tree(mark string) Tree {
+	t, err := Of(c.process.Pid)
+	if err != nil {
+		t = Tree{PID: c.process.Pid}
+	}
+	t.Mark = mark
+	return t
+}
 
 // await waits for the program and reaps it.
 func (c child) await() {

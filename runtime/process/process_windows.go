@@ -97,7 +97,14 @@ func startChild(spec Spec, env []string, files [3]*os.File) (child, error) {
 	return c, nil
 }
 
-func (c child) tree(mark string) Tree { return Tree{PID: c.process.Pid, Mark: mark} }
+func (c child) tree(mark string) Tree {
+	t, err := Of(c.process.Pid)
+	if err != nil {
+		t = Tree{PID: c.process.Pid}
+	}
+	t.Mark = mark
+	return t
+}
 
 func (c child) await() {
 	state, err := c.process.Wait()

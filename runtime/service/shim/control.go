@@ -36,6 +36,22 @@ const guard = `until "$1" supervise "$2"; do sleep 1; done`
 // can't be started; it is tried again all the same. What runs already is left
 // alone.
 func Start(p Place, binary string) error {
+	return StartBy(p, func() error {
+		cmd := exec.Command("/bin/sh", "-c", guard, "instar-guard", binary, p.SpecPath())
+		cmd.Dir = "/"
+		cmd.Env = []string{"PATH=" + plan.DefaultPath}
+		cmd.SysProcAttr = detached()
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		go cmd.Wait() // in a process that lives on it must not stay a zombie
+		return nil
+	})
+}
+
+// StartBy is Start where launch has somebody else start the shim, and start it
+// again when it is killed.
+func StartBy(p Place, launch func() error) error {
 	file, err := p.Read()
 	if err != nil {
 		return err
@@ -64,14 +80,9 @@ func Start(p Place, binary string) error {
 		}
 		time.Sleep(pollPeriod)
 	}
-	cmd := exec.Command("/bin/sh", "-c", guard, "instar-guard", binary, p.SpecPath())
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + plan.DefaultPath}
-	cmd.SysProcAttr = detached()
-	if err := cmd.Start(); err != nil {
+	if err := launch(); err != nil {
 		return fmt.Errorf("cannot start %q: %w", file.Spec.Name, err)
 	}
-	go cmd.Wait() // in a process that lives on it must not stay a zombie
 	return p.decided(patience)
 }
 
@@ -146,7 +157,7 @@ func Stop(p Place) error {
 			return fmt.Errorf("cannot stop %q: its supervisor, process %d, does not end", p, s.Shim.PID)
 		case s.Shim != told:
 			told = s.Shim
-			_ = s.Shim.Signal(syscall.SIGTERM) // it may just have ended
+			_ = s.end() // it may just have ended
 		}
 	}
 }
@@ -189,7 +200,7 @@ func Tell(p Place, t Take) error {
 	if err != nil || !before.Serving() {
 		return err
 	}
-	if err := before.Shim.Signal(takeSignals[t]); err != nil {
+	if err := before.tell(t); err != nil {
 		return nil // it has just ended
 	}
 	for until := time.Now().Add(takeTime); ; time.Sleep(pollPeriod) {

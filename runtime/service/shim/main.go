@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"instar/runtime/service"
 )
@@ -56,25 +54,12 @@ func report(stderr io.Writer, err error) int {
 // the guard to try it again, unless the shim did not get as far as to say so.
 func serve(p Place) error {
 	frugal()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	takes := make(chan Take)
-	asked := make(chan os.Signal, 8)
-	signal.Notify(asked, signalsOf(takeSignals)...)
-	go func() {
-		for sig := range asked {
-			t := Adopt
-			if sig == takeSignals[Reload] {
-				t = Reload
-			}
-			select {
-			case takes <- t:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	err := Serve(ctx, p, takes)
+	ctx, takes, done, err := hear(context.Background(), p)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = Serve(ctx, p, takes)
 	if ctx.Err() != nil {
 		return nil // it was stopped
 	}
@@ -132,12 +117,4 @@ func printStatus(p Place, stdout io.Writer) int {
 		return exitStopped
 	}
 	return exitOK
-}
-
-func signalsOf(m map[Take]syscall.Signal) []os.Signal {
-	var all []os.Signal
-	for _, sig := range m {
-		all = append(all, sig)
-	}
-	return all
 }

@@ -3,10 +3,12 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"syscall"
 )
 
@@ -33,3 +35,39 @@ func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true}
 
 // takeSignals are what a shim is told by.
 var takeSignals = map[Take]syscall.Signal{Adopt: syscall.SIGUSR1, Reload: syscall.SIGHUP}
+
+// tell asks the shim for something.
+func (s *Status) tell(t Take) error { return s.Shim.Signal(takeSignals[t]) }
+
+// end asks the shim to end, with its service.
+func (s *Status) end() error { return s.Shim.Signal(syscall.SIGTERM) }
+
+// hear returns what others tell this shim: a context that ends when it shall
+// end, and what it is asked to take. The caller calls done.
+func hear(parent context.Context, _ Place) (ctx context.Context, takes <-chan Take, done func(), err error) {
+	ctx, done = signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	asked := make(chan os.Signal, 8)
+	for _, sig := range takeSignals {
+		signal.Notify(asked, sig)
+	}
+	told := make(chan Take)
+	go func() {
+		for {
+			select {
+			case sig := <-asked:
+				t := Adopt
+				if sig == takeSignals[Reload] {
+					t = Reload
+				}
+				select {
+				case told <- t:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, told, done, nil
+}
