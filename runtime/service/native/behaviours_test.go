@@ -84,7 +84,7 @@ func (h *host) script(verb, name string) (string, error) {
 	if o, ok := h.init.init.(*openrc); ok {
 		return h.command(o.rcService, "--nocolor", script, verb)
 	}
-	cmd := exec.Command(h.init.init.scriptPath(script), verb)
+	cmd := exec.Command(h.init.init.store().path(script), verb)
 	cmd.Env = []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -115,7 +115,7 @@ func (h *host) definition(name string) string {
 	if h.systemd != nil {
 		return h.systemd.unitPath(h.unit(name))
 	}
-	return h.init.init.scriptPath(ScriptName(h.instance, name))
+	return h.init.init.store().path(ScriptName(h.instance, name))
 }
 
 func (h *host) pending(path string) string {

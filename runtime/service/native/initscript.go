@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -90,10 +89,19 @@ func (m *shimmed) script(s service.Spec) initScript {
 // specLine is the line that tells whose script it is.
 func specLine(path string) string { return "spec=" + shellQuote(path) + "\n" }
 
-// sealScript puts a script's first line, the mark and the hash before its text.
-func sealScript(interpreter, text string) []byte {
-	return append([]byte("#!"+interpreter+"\n"), seal(text)...)
+// specLineOf returns the path that such a line of a script names.
+func specLineOf(text string) (path string, found bool) {
+	_, line, found := strings.Cut(text, "\nspec=")
+	if !found {
+		return "", false
+	}
+	word, _, _ := strings.Cut(line, "\n")
+	return shellUnquote(word)
 }
+
+// maxHead bounds what stands before the mark, which may have been that of
+// another version.
+const maxHead = 256
 
 // installedScript is a script of ours as it stands on the disk.
 type installedScript struct {
@@ -105,37 +113,23 @@ type installedScript struct {
 // readScript returns the script at path: nil when there is none, and a
 // [*ForeignError] when it isn't ours. What a crash left of one is ours.
 func (m *shimmed) readScript(path string) (*installedScript, error) {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	data, mode, err := m.init.store().read(path)
+	if data == nil || err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, &ForeignError{Path: path}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	in := &installedScript{data: data, mode: info.Mode().Perm()}
+	in := &installedScript{data: data, mode: mode}
 	text := string(data)
-	if begin := "#!" + m.init.interpreter() + "\n" + mark; strings.HasPrefix(begin, text) {
+	head := m.init.head()
+	if strings.HasPrefix(head+mark, text) {
 		return in, nil // cut short
 	}
-	_, rest, _ := strings.Cut(text, "\n")
-	if !strings.HasPrefix(text, "#!") || !strings.HasPrefix(rest, mark) {
+	before, rest, ours := strings.Cut(text, mark)
+	if !ours || !strings.HasPrefix(before, head[:min(len(head), 2)]) || len(before) > maxHead {
 		return nil, &ForeignError{Path: path}
 	}
-	_, line, found := strings.Cut(rest, "\nspec=")
-	if !found {
-		return in, nil // cut short, or edited
-	}
-	word, _, _ := strings.Cut(line, "\n")
-	spec, ok := shellUnquote(word)
+	spec, ok := m.init.specOf(rest)
 	if !ok {
-		return in, nil
+		return in, nil // cut short, or edited
 	}
 	place := filepath.Dir(spec)
 	in.service, in.instance = filepath.Base(place), filepath.Base(filepath.Dir(place))

@@ -44,7 +44,7 @@ func paperInits(t testing.TB) map[string]*shimmed {
 func TestInitScripts(t *testing.T) {
 	for name, m := range paperInits(t) {
 		artifacts, err := m.Render(sample())
-		if err != nil || len(artifacts) != 1 || artifacts[0].Mode != 0o755 || artifacts[0].Path != m.init.scriptPath("instar-my_2dweb-front_401") {
+		if err != nil || len(artifacts) != 1 || artifacts[0].Mode != 0o755 || artifacts[0].Path != m.init.store().path("instar-my_2dweb-front_401") {
 			t.Fatalf("%+v, %v", artifacts, err)
 		}
 		golden := filepath.Join("testdata", name+".init")
@@ -264,7 +264,7 @@ func TestBootLinks(t *testing.T) {
 		enable()
 		check("enabled", true, true)
 		enable()
-		etc := filepath.Dir(filepath.Dir(m.init.scriptPath("x")))
+		etc := filepath.Dir(filepath.Dir(m.init.store().path("x")))
 		links, _ := filepath.Glob(etc + "/*/*instar-i-*")
 		more, _ := filepath.Glob(etc + "/*/*/instar-i-*")
 		links = append(links, more...)

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"instar/runtime/service/shim"
 )
 
 // openrc is an init whose scripts are functions that openrc-run calls, and
@@ -44,9 +46,26 @@ func findProgram(name string) (string, error) {
 	return "", fmt.Errorf("cannot use openrc: there is no %s", name)
 }
 
-func (o *openrc) platform() string              { return "openrc" }
-func (o *openrc) interpreter() string           { return o.run }
-func (o *openrc) scriptPath(name string) string { return filepath.Join(o.etc, "init.d", name) }
+func (o *openrc) scriptPath(name string) string { return o.store().path(name) }
+
+func (o *openrc) store() scriptStore { return o.files() }
+
+func (o *openrc) files() scriptFiles {
+	return scriptFiles{dir: filepath.Join(o.etc, "init.d"), bits: scriptMode}
+}
+
+func (o *openrc) usable(root bool) error {
+	if !root {
+		return errNotRoot
+	}
+	return o.files().usable()
+}
+
+func (o *openrc) head() string { return "#!" + o.run + "\n" }
+
+func (o *openrc) specOf(text string) (string, bool) { return specLineOf(text) }
+
+func (o *openrc) platform() string { return "openrc" }
 
 // text returns a script. Neither start-stop-daemon nor supervise-daemon has a
 // part in it: the first one starts nothing again, the other one gives up, and
@@ -137,8 +156,13 @@ func (o *openrc) disable(_ context.Context, names []string) error {
 	return nil
 }
 
-// ask implements [initSystem]. OpenRC does nothing for what it takes for
+// restart implements [initSystem]. OpenRC does nothing for what it takes for
 // stopped, or for started; restart does either.
-func (o *openrc) ask(ctx context.Context, name, verb string) error {
-	return run(ctx, o.rcService, "--nocolor", "--quiet", name, verb)
+func (o *openrc) restart(ctx context.Context, name string, _ shim.Place) error {
+	return run(ctx, o.rcService, "--nocolor", "--quiet", name, "restart")
+}
+
+// stop implements [initSystem].
+func (o *openrc) stop(ctx context.Context, name string, _ shim.Place) error {
+	return run(ctx, o.rcService, "--nocolor", "--quiet", name, "stop")
 }

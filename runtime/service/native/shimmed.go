@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -33,12 +33,17 @@ var _ service.Manager = (*shimmed)(nil)
 // initSystem is what differs between those that run scripts.
 type initSystem interface {
 	platform() string
-	// interpreter is what executes scripts, absolute.
-	interpreter() string
-	// scriptPath is where the script called name belongs.
-	scriptPath(name string) string
-	// text returns a script without its first line and mark.
+	// usable says why the manager cannot be used, if so: by root, or by another
+	// user for services of their own.
+	usable(root bool) error
+	// store is where scripts are kept.
+	store() scriptStore
+	// head is what a script begins with, before the mark.
+	head() string
+	// text returns a script without its head and mark.
 	text(s initScript) string
+	// specOf finds in such a text the path of the shim's file.
+	specOf(text string) (path string, found bool)
 	// booted returns those scripts that are started with the machine as they
 	// should be.
 	booted(levels map[string]int) (map[string]bool, error)
@@ -46,14 +51,33 @@ type initSystem interface {
 	// before others, and disable no longer.
 	enable(ctx context.Context, levels map[string]int) error
 	disable(ctx context.Context, names []string) error
-	// ask has a script do something; the error has what it wrote.
-	ask(ctx context.Context, name, verb string) error
+	// restart starts a service, after stopping it if it runs, and stop stops it;
+	// the error has what was said about it.
+	restart(ctx context.Context, name string, place shim.Place) error
+	stop(ctx context.Context, name string, place shim.Place) error
 }
 
+// scriptStore keeps what makes services known to an init, each by a path, which
+// need not be one of a file.
+type scriptStore interface {
+	// path is where the script called name belongs.
+	path(name string) string
+	// read returns what stands at a path, with its mode; nil when there is
+	// nothing. Something that can be nobody's script is a [*ForeignError].
+	read(path string) ([]byte, fs.FileMode, error)
+	// write replaces what differs, by path: each one whole, and durable before
+	// it counts.
+	write(scripts map[string][]byte) error
+	remove(path string) error
+	// list returns the paths of all scripts whose names begin with prefix.
+	list(prefix string) ([]string, error)
+	mode() fs.FileMode
+}
+
+// errNotRoot keeps a user from the scripts of a machine.
+var errNotRoot = errors.New("only root can install its scripts")
+
 func newShimmed(init initSystem, options Options) (*shimmed, error) {
-	if options.User || os.Geteuid() != 0 {
-		return nil, fmt.Errorf("cannot use %s: only root can install its scripts", init.platform())
-	}
 	if !filepath.IsAbs(options.Binary) {
 		return nil, fmt.Errorf("cannot use %s: the path of instar is not known", init.platform())
 	}
@@ -62,8 +86,8 @@ func newShimmed(init initSystem, options Options) (*shimmed, error) {
 			return nil, fmt.Errorf("cannot use %s: %q has control characters, which no script can hold in one line", init.platform(), path)
 		}
 	}
-	if !isDir(filepath.Dir(init.scriptPath("x"))) {
-		return nil, fmt.Errorf("cannot use %s: there is no folder %s", init.platform(), filepath.Dir(init.scriptPath("x")))
+	if err := init.usable(!options.User && isAdmin()); err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", init.platform(), err)
 	}
 	return &shimmed{init: init, stateDir: filepath.Clean(options.StateDir), binary: options.Binary}, nil
 }
@@ -78,14 +102,11 @@ func (m *shimmed) Render(spec service.Spec) ([]service.Artifact, error) {
 		return nil, fmt.Errorf("cannot make a script for %q of %s: %w", spec.Name, spec.Instance, err)
 	}
 	sc := m.script(spec)
-	return []service.Artifact{{Path: m.init.scriptPath(sc.name), Data: m.render(sc), Mode: scriptMode}}, nil
+	return []service.Artifact{{Path: m.init.store().path(sc.name), Data: m.render(sc), Mode: uint32(m.init.store().mode())}}, nil
 }
 
-// scriptMode lets anybody read a script: there is nothing in it.
-const scriptMode = 0o755
-
 func (m *shimmed) render(sc initScript) []byte {
-	return sealScript(m.init.interpreter(), m.init.text(sc))
+	return append([]byte(m.init.head()), seal(m.init.text(sc))...)
 }
 
 // file is what the shim of a service is told.

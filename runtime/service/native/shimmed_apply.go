@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"instar/runtime/process"
@@ -82,7 +80,7 @@ func (b *shimBatch) prepare(changes []service.Change) error {
 }
 
 func (b *shimBatch) scriptPath(name string) string {
-	return b.init.scriptPath(ScriptName(b.instance, name))
+	return b.init.store().path(ScriptName(b.instance, name))
 }
 
 func (b *shimBatch) sort(c service.Change) {
@@ -159,7 +157,7 @@ func (b *shimBatch) stops(ctx context.Context) error {
 func (b *shimBatch) stop1(ctx context.Context, name string) error {
 	u := b.units[name]
 	if u.script != nil && b.usable(name) {
-		if err := b.init.ask(ctx, ScriptName(b.instance, name), "stop"); err != nil && ctx.Err() != nil {
+		if err := b.init.stop(ctx, ScriptName(b.instance, name), u.place); err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
@@ -174,7 +172,7 @@ func (b *shimBatch) usable(name string) bool {
 	if u.file != nil {
 		spec = u.file.Spec
 	}
-	return u.script.mode == scriptMode && bytes.Equal(u.script.data, b.render(b.script(spec)))
+	return u.script.mode == b.init.store().mode() && bytes.Equal(u.script.data, b.render(b.script(spec)))
 }
 
 func (b *shimBatch) remove(name string) error {
@@ -183,7 +181,7 @@ func (b *shimBatch) remove(name string) error {
 		return err
 	}
 	if err == nil {
-		if err := removeAll([]string{b.scriptPath(name), pendingScript(b.scriptPath(name))}); err != nil {
+		if err := b.init.store().remove(b.scriptPath(name)); err != nil {
 			return err
 		}
 	}
@@ -211,7 +209,7 @@ func (b *shimBatch) define(ctx context.Context) error {
 		}
 		scripts[b.scriptPath(name)] = b.render(b.script(spec))
 	}
-	if err := writeScripts(scripts); err != nil {
+	if err := b.init.store().write(scripts); err != nil {
 		return fmt.Errorf("cannot write scripts of %s: %w", b.instance, err)
 	}
 	return b.enable(ctx, specs)
@@ -236,48 +234,6 @@ func (b *shimBatch) enable(ctx context.Context, specs map[string]service.Spec) e
 	return b.init.enable(ctx, missing)
 }
 
-// writeScripts replaces the scripts that differ, each one whole, and durable
-// before it counts.
-func writeScripts(scripts map[string][]byte) error {
-	var pending []string
-	defer func() { _ = removeAll(pending) }()
-	for path, data := range scripts {
-		old, err := os.ReadFile(path)
-		info, errMode := os.Lstat(path)
-		if err == nil && errMode == nil && bytes.Equal(old, data) && info.Mode().Perm() == scriptMode {
-			if err := removeAll([]string{pendingScript(path)}); err != nil { // of one that was killed
-				return err
-			}
-			continue
-		}
-		next := pendingScript(path)
-		pending = append(pending, next)
-		if err := writeNew(next, data, scriptMode); err != nil {
-			return err
-		}
-	}
-	if len(pending) == 0 {
-		return nil
-	}
-	dir := filepath.Dir(pending[0])
-	if err := syncAll(dir, pending); err != nil {
-		return err
-	}
-	for path := range scripts {
-		if next := pendingScript(path); slices.Contains(pending, next) {
-			if err := os.Rename(next, path); err != nil {
-				return err
-			}
-		}
-	}
-	return syncDir(dir)
-}
-
-// pendingScript is where a script is written: no init looks at hidden files.
-func pendingScript(path string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+pendingSuffix)
-}
-
 // starts starts and restarts.
 func (b *shimBatch) starts(ctx context.Context) error {
 	after := map[string][]string{}
@@ -287,7 +243,7 @@ func (b *shimBatch) starts(ctx context.Context) error {
 	var failed []error
 	for _, group := range inLevels(b.start, after) {
 		failed = append(failed, together(group, func(name string) error {
-			err := b.init.ask(ctx, ScriptName(b.instance, name), "restart")
+			err := b.init.restart(ctx, ScriptName(b.instance, name), b.place(b.instance, name))
 			if err != nil && ctx.Err() == nil {
 				return fmt.Errorf("cannot start %q: %w", name, plainStart(err, name))
 			}

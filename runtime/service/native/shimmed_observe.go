@@ -3,9 +3,6 @@ package native
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"instar/runtime/service"
 	"instar/runtime/service/shim"
@@ -53,7 +50,7 @@ func (m *shimmed) find(instance string) (map[string]*shimUnit, error) {
 			return nil, err
 		}
 		u.file, _ = u.place.Read() // one that can't be read is written anew
-		u.script, err = m.readScript(m.init.scriptPath(ScriptName(instance, name)))
+		u.script, err = m.readScript(m.init.store().path(ScriptName(instance, name)))
 		if _, foreign := err.(*ForeignError); err != nil && !foreign {
 			return nil, err
 		}
@@ -73,23 +70,20 @@ func (m *shimmed) find(instance string) (map[string]*shimUnit, error) {
 
 // findScripts adds the scripts whose shims were told nothing.
 func (m *shimmed) findScripts(instance string, add func(string) *shimUnit) error {
-	dir := filepath.Dir(m.init.scriptPath("x"))
-	entries, err := os.ReadDir(dir)
-	if err != nil && !os.IsNotExist(err) {
+	store := m.init.store()
+	paths, err := store.list(scriptPrefix(instance))
+	if err != nil {
 		return err
 	}
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), scriptPrefix(instance)) {
-			continue
-		}
-		sc, err := m.readScript(filepath.Join(dir, entry.Name()))
+	for _, path := range paths {
+		sc, err := m.readScript(path)
 		if _, foreign := err.(*ForeignError); foreign {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if sc != nil && sc.instance == instance && ScriptName(instance, sc.service) == entry.Name() {
+		if sc != nil && sc.instance == instance && store.path(ScriptName(instance, sc.service)) == path {
 			add(sc.service).script = sc
 		}
 	}
@@ -155,7 +149,7 @@ func (m *shimmed) asLeft(u *shimUnit, status service.Status) bool {
 	switch {
 	case u.file == nil || !u.file.Intact || u.script == nil:
 		return false
-	case u.script.mode != scriptMode || !bytes.Equal(u.script.data, m.render(m.script(u.file.Spec))):
+	case u.script.mode != m.init.store().mode() || !bytes.Equal(u.script.data, m.render(m.script(u.file.Spec))):
 		return false
 	case !u.boots && status != service.Stopped:
 		return false

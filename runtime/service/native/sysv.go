@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"instar/runtime/service/shim"
 )
 
 // sysv is an init that starts and stops the scripts that its runlevels link to,
@@ -47,9 +49,26 @@ func newSysv() *sysv {
 	return s
 }
 
-func (s *sysv) platform() string              { return "sysv" }
-func (s *sysv) interpreter() string           { return "/bin/sh" }
-func (s *sysv) scriptPath(name string) string { return filepath.Join(s.etc, "init.d", name) }
+func (s *sysv) scriptPath(name string) string { return s.store().path(name) }
+
+func (s *sysv) store() scriptStore { return s.files() }
+
+func (s *sysv) files() scriptFiles {
+	return scriptFiles{dir: filepath.Join(s.etc, "init.d"), bits: scriptMode}
+}
+
+func (s *sysv) usable(root bool) error {
+	if !root {
+		return errNotRoot
+	}
+	return s.files().usable()
+}
+
+func (s *sysv) head() string { return "#!" + "/bin/sh" + "\n" }
+
+func (s *sysv) specOf(text string) (string, bool) { return specLineOf(text) }
+
+func (s *sysv) platform() string { return "sysv" }
 
 // text returns a script with the header of the Linux Standard Base.
 func (s *sysv) text(sc initScript) string {
@@ -241,7 +260,11 @@ func (s *sysv) disable(ctx context.Context, names []string) error {
 	return nil
 }
 
-// ask implements [initSystem].
-func (s *sysv) ask(ctx context.Context, name, verb string) error {
-	return run(ctx, s.scriptPath(name), verb)
+// restart and stop implement [initSystem].
+func (s *sysv) restart(ctx context.Context, name string, _ shim.Place) error {
+	return run(ctx, s.scriptPath(name), "restart")
+}
+
+func (s *sysv) stop(ctx context.Context, name string, _ shim.Place) error {
+	return run(ctx, s.scriptPath(name), "stop")
 }
