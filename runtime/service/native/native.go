@@ -55,8 +55,14 @@ func New(platform string, options Options) (service.Manager, error) {
 			return nil, err
 		}
 		return newShimmed(init, options)
-	case "launchd", "windows":
-		return nil, fmt.Errorf("services cannot be put under %s yet", platform)
+	case "launchd":
+		init, err := newLaunchd(options.User)
+		if err != nil {
+			return nil, err
+		}
+		return newShimmed(init, options)
+	case "windows":
+		return newWindows(options)
 	default:
 		return nil, fmt.Errorf("there is no service manager called %q", platform)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"instar/runtime/plan"
 	"instar/runtime/process"
@@ -82,8 +83,8 @@ func newShimmed(init initSystem, options Options) (*shimmed, error) {
 		return nil, fmt.Errorf("cannot use %s: the path of instar is not known", init.platform())
 	}
 	for _, path := range []string{options.StateDir, options.Binary} {
-		if hasControl(path) {
-			return nil, fmt.Errorf("cannot use %s: %q has control characters, which no script can hold in one line", init.platform(), path)
+		if hasControl(path) || !utf8.ValidString(path) {
+			return nil, fmt.Errorf("cannot use %s: %q is no line of UTF-8, which a script could hold", init.platform(), path)
 		}
 	}
 	if err := init.usable(!options.User && isAdmin()); err != nil {
