@@ -20,8 +20,14 @@ second apply finds nothing to do.
 
 The flags from --name to --wait are remembered: the next apply of the instance,
 by its name or its profile, repeats them. Parameters are changed one by one, in
-this order: --reset, --unset, --params, --set-file and --set. While an up serves
-the instance, it is that which does the work.
+this order: --reset, --unset, --params, --set-file and --set. While an up or the
+node serves the instance, it is that which does the work.
+
+FILE is a plan that was saved by ` + "`instar plan -o FILE`" + `, under whatever name.
+It is performed if all is as it was and the same would be done; else nothing is
+done, and the exit code is 6. It has its own settings, and takes of their flags
+only those that give the secrets which it does not hold. See instar help
+saved-plans.
 
 With --rollback-on-failure, an apply whose promises or runs do not hold in time,
 or that fails after it has changed something, is followed by a rollback to the
@@ -29,6 +35,7 @@ last generation of which they did; the exit code stays that of the failure.`
 
 func applyFlags(o *options, f *pflag.FlagSet) {
 	f.BoolVar(&o.verify, "verify", false, "read everything, and trust no timestamps")
+	f.BoolVar(&o.idempotent, "verify-idempotent", false, "plan again afterwards, and exit with 5 when there are changes")
 	f.BoolVar(&o.rollbackOnFailure, "rollback-on-failure", false, "return to the last good generation when it fails")
 }
 
@@ -37,13 +44,25 @@ func (a *app) apply(ctx context.Context, args []string) error {
 	if err := checkManager(a.opts.manager); err != nil {
 		return err
 	}
+	if saved, err := a.isSaved(args[0]); err != nil {
+		return err
+	} else if saved {
+		return a.applySaved(ctx, args[0])
+	}
 	in, st, err := a.resolve(args[0], true)
 	if err != nil {
 		return err
 	}
-	out := a.act(ctx, in.folder, control.Action{
-		Verb: "apply", Settings: &in.settings, Base: &st.Settings, Reveal: a.opts.reveal, Diffs: a.opts.verbose, Verify: a.opts.verify,
+	return a.applied(ctx, in, control.Action{
+		Verb: "apply", Settings: &in.settings, Base: &st.Settings, Reveal: a.opts.reveal, Diffs: a.opts.verbose,
+		Verify: a.opts.verify, VerifyIdempotent: a.opts.idempotent,
 	})
+}
+
+// applied has the instance converged by what serves it, else here, and what fails
+// rolled back where that was asked for.
+func (a *app) applied(ctx context.Context, in *instance, action control.Action) error {
+	out := a.act(ctx, in.folder, action)
 	if !out.served {
 		manager, err := in.manager()
 		if err != nil {
@@ -58,7 +77,7 @@ func (a *app) apply(ctx context.Context, args []string) error {
 		a.noteBack(&out)
 		return a.show(ctx, out)
 	}
-	err = a.show(ctx, out)
+	err := a.show(ctx, out)
 	a.rollBackAfter(ctx, in, &out)
 	a.showBack(out)
 	return err
@@ -88,6 +107,7 @@ func (a *app) process(ctx context.Context, in *instance, manager service.Manager
 	f.adopt(e, in)
 	f.wire(e)
 	e.Requested, e.Verify = requested, a.opts.verify
+	e.Saved, e.VerifyIdempotent = in.saved, a.opts.idempotent
 	if manager != nil {
 		if text := native.Hint(manager); text != "" {
 			a.ui.hint(text)

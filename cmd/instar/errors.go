@@ -18,6 +18,8 @@ const (
 	exitFailed      = 1
 	exitUnkept      = 2 // a promise or run fails; for plan --detailed-exitcode: changes
 	exitPending     = 3
+	exitUnstable    = 5 // apply --verify-idempotent: the next apply has changes
+	exitStale       = 6 // a saved plan does not hold any more
 	exitUsage       = 64
 	exitLocked      = 75
 	exitPermission  = 77
@@ -76,6 +78,8 @@ func exitCode(ctx context.Context, err error) int {
 		usage  *usageError
 		unkept *engine.UnkeptError
 		below  *engine.RequestsError
+		stale  *engine.StaleError
+		again  *engine.IdempotenceError
 		stop   signalled
 	)
 	switch {
@@ -87,6 +91,10 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.As(err, &unkept), errors.As(err, &below) && below.Unkept:
 		return exitUnkept
+	case errors.As(err, &stale):
+		return exitStale
+	case errors.As(err, &again):
+		return exitUnstable
 	case errors.Is(err, state.ErrLocked):
 		return exitLocked
 	case errors.Is(err, fs.ErrPermission):

@@ -183,3 +183,30 @@ func observer(view plan.View) eval.Observe {
 		return view.ReadFile(path)
 	}
 }
+
+// evaluatedOnce has the machine be changed by the evaluation that was held against
+// a saved plan, and no other one.
+type evaluatedOnce struct {
+	evaluate engine.Evaluator
+	kept     *plan.Plan
+	done     bool
+}
+
+// keep evaluates on paper; the first outcome is kept.
+func (o *evaluatedOnce) keep(ctx context.Context, st *state.State, view plan.View) (*plan.Plan, error) {
+	p, err := o.evaluate(ctx, st, view)
+	if err == nil && !o.done {
+		o.kept, o.done = p, true
+	}
+	return p, err
+}
+
+// take returns what was kept, once, and otherwise evaluates.
+func (o *evaluatedOnce) take(ctx context.Context, st *state.State, view plan.View) (*plan.Plan, error) {
+	p := o.kept
+	o.kept, o.done = nil, true
+	if p != nil {
+		return p, nil
+	}
+	return o.evaluate(ctx, st, view)
+}

@@ -34,7 +34,8 @@ type options struct {
 	reveal, detailed, purge, schema, follow bool
 	plan, verify, rollbackOnFailure, all    bool
 	lines                                   int
-	wanted, retention                       string
+	wanted, retention, out                  string
+	idempotent                              bool
 	listen, tokenFile                       string
 }
 

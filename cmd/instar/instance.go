@@ -10,6 +10,7 @@ import (
 	"instar/runtime/generation"
 	"instar/runtime/history"
 	"instar/runtime/plan"
+	"instar/runtime/planfile"
 	"instar/runtime/process"
 	"instar/runtime/promise"
 	"instar/runtime/report"
@@ -30,9 +31,10 @@ type instance struct {
 	who      who
 	limits   eval.Limits
 	mask     *secret.Masker
-	said     *history.Said // by the commands of the last real engine
-	copied   string        // the stored copy that is evaluated instead of the profile; ""
-	past     *past         // the generation that it is evaluated by, or nil
+	said     *history.Said      // by the commands of the last real engine
+	copied   string             // the stored copy that is evaluated instead of the profile; ""
+	past     *past              // the generation that it is evaluated by, or nil
+	saved    *planfile.Forecast // that must be what would be done, if there is one
 }
 
 // evaluated are the settings to evaluate with.
@@ -93,12 +95,14 @@ func (a *app) instance(t target, st *state.State, s state.Settings, mine bool) (
 
 // engine is what real and paper engines have in common.
 func (in *instance) engine(sink report.Sink) *engine.Engine {
+	source, _, _, _ := eval.Locate(in.evaluated().Profile) // what is wrong with it the evaluation says
 	e := &engine.Engine{
 		Name:     in.name,
 		Settings: in.settings,
 		Identity: in.who.identity(in.settings.Root),
 		Program:  selfPath,
 		Evaluate: evaluator(in.home, in.name, in.evaluated(), in.who, in.limits),
+		Source:   source,
 		Cache:    in.folder,
 		Key: func(st *state.State) (string, error) {
 			return evaluationKey(in.home, in.name, in.evaluated(), in.who, st)
@@ -132,6 +136,13 @@ func (in *instance) real(manager service.Manager, sink report.Sink) (e *engine.E
 		dir, entry, _, err = eval.Locate(profile)
 		return dir, entry, err
 	}, Skip: []string{string(in.home), in.settings.Root}}
+	evaluate := &evaluatedOnce{evaluate: e.Evaluate}
+	e.Evaluate = evaluate.take
+	e.Paper = func() (*engine.Engine, func()) {
+		paper, done := in.paper(manager, nil)
+		paper.Evaluate = evaluate.keep
+		return paper, done
+	}
 	return e, d.Close
 }
 

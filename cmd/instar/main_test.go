@@ -38,6 +38,8 @@ func TestMain(m *testing.M) {
 //	                         "a.0.b" goes into objects and lists, "#" or "count" counts
 //	lock NAME, unlock NAME   hold an instance's lock
 //	snapshot FOLDER FILE     write all there is of a folder into a file
+//	stale PATH PLANNED NOW   instar apply p must exit with 6, change nothing, and tell of
+//	                         PATH that it was PLANNED and is NOW (regular expressions)
 //	nobody N ARGS...         as code, for instar run by another user than root
 //	text FILE SIZE           write a text of many kinds of characters, of that many bytes
 func TestScripts(t *testing.T) {
@@ -77,7 +79,7 @@ func TestScripts(t *testing.T) {
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"code": scriptCode, "json": scriptJSON, "lock": scriptLock, "unlock": scriptUnlock,
-		"snapshot": scriptSnapshot, "nobody": scriptNobody, "text": scriptText,
+		"snapshot": scriptSnapshot, "nobody": scriptNobody, "text": scriptText, "stale": scriptStale,
 	}
 	maps.Copy(commands, profileCommands)
 	maps.Copy(commands, upCommands)

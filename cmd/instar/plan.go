@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"instar/runtime/engine"
+	"instar/runtime/report"
 	"instar/runtime/service"
 	"instar/runtime/service/native"
 	"instar/runtime/service/supervise"
@@ -14,6 +15,9 @@ service manager that only records, and prints every change with its reason and
 the line that asks for it; of changed texts the difference. Nothing is written
 anywhere, no lock is taken, and reading is all that must be allowed. What the
 apply will choose is shown as (chosen at apply).
+
+With -o the plan is saved to a file, which ` + "`instar apply FILE`" + ` performs if it
+still holds: see instar help saved-plans.
 
 PROFILE is something that exists as a path: it has a slash, ends in .star, or is
 a folder with instance.star. Anything else is the name of an instance.`
@@ -27,14 +31,34 @@ func (a *app) plan(ctx context.Context, args []string) error {
 	if err := checkManager(a.opts.manager); err != nil {
 		return err
 	}
-	e, done, err := a.paperEngine(ctx, in)
+	if err := a.checkOut(); err != nil {
+		return err
+	}
+	onPaper := func(in *instance) (*engine.Engine, func(), error) {
+		e, done, err := a.paperEngine(ctx, in)
+		if err == nil {
+			e.Requested = in.revived()
+		}
+		return e, done, err
+	}
+	e, done, err := onPaper(in)
 	if err != nil {
 		return err
 	}
 	defer done()
 	e.Reveal = a.opts.reveal
-	e.Requested = in.revived()
-	r, err := e.Converge(ctx)
+	var r *report.Report
+	if a.opts.out == "" {
+		r, err = e.Converge(ctx)
+	} else {
+		var f *engine.Foresight
+		if f, r, err = e.Foresee(ctx); err == nil {
+			if err = a.saved(ctx, in, f, onPaper); err != nil {
+				r.Error = a.ui.errorOf(err)
+				r.Summary.Failed++
+			}
+		}
+	}
 	if err = a.finish(ctx, r, err); err != nil {
 		return err
 	}

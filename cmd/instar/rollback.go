@@ -127,7 +127,8 @@ func (a *app) rollBackAfter(ctx context.Context, in *instance, out *outcome) {
 	}
 	var unkept *engine.UnkeptError
 	isUnkept := out.code == exitUnkept || errors.As(out.err, &unkept)
-	if !isUnkept && len(out.r.Changes) == 0 {
+	var again *engine.IdempotenceError
+	if !isUnkept && len(out.r.Changes) == 0 || out.code == exitUnstable || errors.As(out.err, &again) {
 		return // nothing was done
 	}
 	st, err := in.folder.Load()

@@ -25,8 +25,8 @@ type verb struct {
 func commands() []verb {
 	return []verb{
 		{"plan", "PROFILE|NAME", "show what apply would do", planDoc, 1, 1,
-			flagSets{profileFlags, limitFlags, revealFlag, detailedFlag}, (*app).plan, "target"},
-		{"apply", "PROFILE|NAME", "converge an instance", applyDoc, 1, 1,
+			flagSets{profileFlags, limitFlags, revealFlag, detailedFlag, outFlag}, (*app).plan, "target"},
+		{"apply", "PROFILE|NAME|FILE", "converge an instance, or perform a saved plan", applyDoc, 1, 1,
 			flagSets{profileFlags, limitFlags, revealFlag, applyFlags}, (*app).apply, "target"},
 		{"up", "PROFILE|NAME", "apply, then supervise the services in the foreground until Ctrl-C", upDoc, 1, 1,
 			flagSets{profileFlags, limitFlags, revealFlag}, (*app).up, "target"},

@@ -24,6 +24,11 @@ type target struct {
 // else the name of an instance.
 func (a *app) target(arg string) (target, error) {
 	known := state.CheckName(arg) == nil && a.known(arg)
+	if isPath(arg) || !known {
+		if err := savedTarget(arg); err != nil {
+			return target{}, err
+		}
+	}
 	another := a.opts.name != "" && a.opts.name != arg && hasEntry(arg)
 	if !isPath(arg) && known && !another {
 		return a.named(arg)

@@ -15,6 +15,7 @@ import (
 	"net/http"
 
 	"instar/runtime/metrics"
+	"instar/runtime/planfile"
 	"instar/runtime/report"
 	"instar/runtime/service"
 	"instar/runtime/state"
@@ -41,6 +42,10 @@ type Action struct {
 	Verify     bool `json:"verify,omitempty"` // apply: read everything
 	Reveal     bool `json:"reveal,omitempty"` // secrets in published values
 	Diffs      bool `json:"diffs,omitempty"`  // unified diffs in changes
+	// Plan must still be what would be done (apply), else nothing is.
+	Plan *planfile.Forecast `json:"plan,omitempty"`
+	// VerifyIdempotent has it planned again afterwards (apply).
+	VerifyIdempotent bool `json:"verify_idempotent,omitempty"`
 }
 
 // Message is one line of the answer to an action.

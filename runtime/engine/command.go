@@ -165,6 +165,7 @@ func (w *work) adopt(ctx context.Context, cmd *plan.Command, digest string) erro
 }
 
 func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d command.Decision) error {
+	w.foresight.command(w, cmd, d.Why)
 	if err := w.open(); err != nil {
 		return err
 	}

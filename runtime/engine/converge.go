@@ -40,6 +40,8 @@ type run struct {
 	// see secrets too.
 	chosen   *secret.Masker
 	requests requests
+	// foreseen is what a saved plan was compared with, until the first comparison.
+	foreseen *Foresight
 }
 
 // Converge processes the instance once: it evaluates, compares and performs
@@ -50,9 +52,9 @@ func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
 	start := e.now()
 	r := e.begin()
 	r.start = start
-	fast, err := r.unchanged(ctx)
-	if !fast {
-		err = r.rounds(ctx)
+	err := r.stale(ctx)
+	if err == nil {
+		err = r.process(ctx)
 	}
 	if err != nil {
 		s := &r.report.Summary
@@ -64,6 +66,19 @@ func (e *Engine) Converge(ctx context.Context) (*report.Report, error) {
 	r.report.Seconds = e.now().Sub(start).Seconds()
 	e.emit(report.Event{Kind: "done", Report: r.report})
 	return r.report, err
+}
+
+// process does what is to be done, and says what that went beyond.
+func (r *run) process(ctx context.Context) error {
+	fast, err := r.unchanged(ctx)
+	if !fast {
+		err = r.rounds(ctx)
+	}
+	r.beyond()
+	if err != nil {
+		return err
+	}
+	return r.idempotent(ctx)
 }
 
 func (e *Engine) begin() *run {
@@ -121,6 +136,7 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	}
 	r.Observed = p.Observed
 	r.learn(p)
+	r.foresight.evaluated(r, st, p)
 	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}, before: st}
 	if err := w.undeclared(ctx); err != nil {
 		return nil, err
@@ -132,6 +148,10 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	if w.cmp, err = apply.Compare(p, st.Owned, r.view); err != nil {
+		return nil, err
+	}
+	r.foresight.compared(w.cmp)
+	if err := w.unforeseen(); err != nil {
 		return nil, err
 	}
 	if err := w.all(ctx); err != nil {
@@ -208,6 +228,7 @@ func (r *run) learn(p *plan.Plan) {
 
 // finish checks what the complete plan promises and folds the report.
 func (r *run) finish(ctx context.Context, p *plan.Plan) error {
+	r.foresight.ended(p)
 	r.report.Complete = p.Complete()
 	r.report.Published = r.published(p)
 	if p.Pending != nil {

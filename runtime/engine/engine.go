@@ -18,6 +18,7 @@ import (
 
 	"instar/runtime/generation"
 	"instar/runtime/plan"
+	"instar/runtime/planfile"
 	"instar/runtime/report"
 	"instar/runtime/secret"
 	"instar/runtime/service"
@@ -125,6 +126,19 @@ type Engine struct {
 	// Patience, if not nil, ends when promises and runs are no longer waited for:
 	// somebody else wants the instance. Converge then fails with its cause.
 	Patience context.Context
+
+	// Source is the folder of the profile that Evaluate evaluates, without links.
+	Source string
+	// Paper returns an engine that does on paper what this one does, and what
+	// releases it.
+	Paper func() (e *Engine, done func())
+	// Saved, if not nil, must be what would be done: else Converge does nothing and
+	// fails with a [StaleError]. It needs Paper.
+	Saved *planfile.Forecast
+	// VerifyIdempotent has Converge plan again after a success, and fail with an
+	// [IdempotenceError] when that has changes. It needs Paper.
+	VerifyIdempotent bool
+	foresight        *Foresight
 
 	// Planning is set when nothing is real: values chosen are shown as such, and
 	// files that a command would make count as unknown.

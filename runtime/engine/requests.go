@@ -269,6 +269,7 @@ func (r *run) fulfil(ctx context.Context, st *state.State, p *plan.Plan) error {
 		}
 		if why := c.differs(now); why != "" {
 			c.Differs, r.changed[id] = why, true
+			r.foresight.request(r, c, why)
 			r.record(report.Change{Op: string(plan.OpRequest), Name: c.Instance, Why: why, At: c.Request.At.String()})
 		}
 		todo = append(todo, c)
@@ -356,6 +357,7 @@ func (r *run) release(ctx context.Context, st *state.State) {
 			continue
 		}
 		r.removed[requestID(name)] = true
+		r.foresight.release(req.Instance, "no longer requested", req.At)
 		r.record(report.Change{Op: string(plan.OpRelease), Name: req.Instance, Why: "no longer requested", At: req.At.String()})
 		names, instances = append(names, name), append(instances, req.Instance)
 	}

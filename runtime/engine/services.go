@@ -41,7 +41,9 @@ func (w *work) services(ctx context.Context) error {
 		return fmt.Errorf("cannot observe the services: %w", err)
 	}
 	changes := service.Reconcile(specs, have, w.requested(w.state) == state.Started)
-	return w.applyServices(ctx, w.allowed(changes))
+	changes = w.allowed(changes)
+	w.foresight.services(w.state.Services, have, changes)
+	return w.applyServices(ctx, changes)
 }
 
 // accepted leaves out, and says so, what the manager cannot run at all.

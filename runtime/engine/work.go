@@ -271,6 +271,7 @@ func (w *work) edit(e plan.Edit) error {
 	if w.Diffs && e.Op == plan.OpWrite {
 		diff = w.diff(e)
 	}
+	w.foresight.edit(w, e)
 	if err := apply.Do(w.disk, w.view, e); err != nil {
 		return explain(err, w.Settings.Root)
 	}

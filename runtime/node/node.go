@@ -262,6 +262,7 @@ func (n *Instance) process(ctx context.Context, requested string, action control
 		n.mu.Lock()
 		e.Patience = n.patience
 		n.mu.Unlock()
+		e.Saved, e.VerifyIdempotent = action.Plan, action.VerifyIdempotent
 		n.stopWatching()
 		rep, err := e.Converge(ctx)
 		n.after(ctx, e, rep, err)
@@ -351,7 +352,7 @@ func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Repo
 	var unkept *engine.UnkeptError
 	var below *engine.RequestsError
 	isUnkept := errors.As(err, &unkept) || errors.As(err, &below)
-	n.last = &processed{again: err != nil && !isUnkept || rep.Pending != nil}
+	n.last = &processed{again: err != nil && !isUnkept && !final(err) || rep.Pending != nil}
 	if rep.Pending != nil {
 		n.last.watched = watch(e.Settings.Root, e.Observed)
 	}
@@ -377,6 +378,14 @@ func (n *Instance) after(ctx context.Context, e *engine.Engine, rep *report.Repo
 	}
 	n.forget(st.Promises)
 	n.watch(ctx, st.Promises)
+}
+
+// final reports whether trying again would not make err go away: what was saved
+// does not hold any more, or was applied and would be changed again.
+func final(err error) bool {
+	var stale *engine.StaleError
+	var again *engine.IdempotenceError
+	return errors.As(err, &stale) || errors.As(err, &again)
 }
 
 func (n *Instance) mask(text string) string { return n.options.Mask.String(text) }

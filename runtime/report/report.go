@@ -24,6 +24,15 @@ type Change struct {
 	Diff string `json:"diff,omitempty"`
 }
 
+// Difference is something that is not as a saved plan found it.
+type Difference struct {
+	// Path is relative to the root; or "//x" in the profile, an absolute one
+	// outside, or what else it is about: "generation", "service web".
+	Path    string `json:"path"`
+	Planned string `json:"planned"`
+	Now     string `json:"now"`
+}
+
 // Summary counts what a processing did.
 type Summary struct {
 	OK        int `json:"ok"`
@@ -91,7 +100,12 @@ type Report struct {
 	Requests      []Requested    `json:"requests,omitempty"` // the instances that the profile requests
 	Error         *Error         `json:"error,omitempty"`
 	RolledBack    *RolledBack    `json:"rolled_back,omitempty"` // what followed an apply that failed
-	Seconds       float64        `json:"seconds"`               // how long it took
+	// Differences say why a saved plan was not applied.
+	Differences []Difference `json:"differences,omitempty"`
+	// NotIdempotent is what another apply would change at once, where that was
+	// looked for.
+	NotIdempotent []Change `json:"not_idempotent,omitempty"`
+	Seconds       float64  `json:"seconds"` // how long it took
 }
 
 // RolledBack is the return to a generation that followed an apply that failed.
