@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/user"
@@ -31,7 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script: behaviour, seen through the program. They
-// have their own state folder ($WORK/state), their user's name in $ME and, besides testscript's own commands:
+// have their own state folder ($WORK/state), their user's name in $ME, a name that no other
+// script has in $UNIQUE and, besides testscript's own commands:
 //
 //	code N PROGRAM ARGS...   the program must exit with N
 //	json PATH [VALUE]        the last stdout is one JSON document, with VALUE at PATH;
@@ -58,6 +60,12 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("ME", me.Username)
+			env.Setenv("INSTAR_INIT", os.Getenv("INSTAR_INIT"))
+			unique := fmt.Sprintf("u%06x", rand.N(1<<24))
+			env.Setenv("UNIQUE", unique)
+			if os.Getenv("INSTAR_INIT") != "" {
+				env.Defer(func() { removeInitScripts(unique) })
+			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
 			env.Values["locks"] = map[string]func(){}
 			env.Values["jobs"] = map[string]*job{}
@@ -67,6 +75,8 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "initscripts": // may be written: .ci/inits/run says so
+				return os.Getenv("INSTAR_INIT") != "", nil
 			case "hardmemory": // not under the race detector, which needs memory of its own
 				return runtime.GOOS == "linux" && !raced, nil
 			}
@@ -74,6 +84,19 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: scriptCommands(),
 	})
+}
+
+// removeInitScripts removes what a script that failed has left of an instance.
+func removeInitScripts(instance string) {
+	scripts, _ := filepath.Glob("/etc/init.d/instar-" + instance + "-*")
+	for _, script := range scripts {
+		_ = exec.Command(script, "stop").Run() // it may have been cut short
+	}
+	links, _ := filepath.Glob("/etc/*/*instar-" + instance + "-*")
+	more, _ := filepath.Glob("/etc/*/*/instar-" + instance + "-*")
+	for _, path := range append(links, more...) {
+		_ = os.Remove(path)
+	}
 }
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {

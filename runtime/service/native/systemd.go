@@ -84,9 +84,13 @@ func (e *NoUserManagerError) Hint() string {
 var lingerDir = "/var/lib/systemd/linger"
 
 // Hint returns what a person should know about services of this manager: that
-// a user's end when that user logs out, unless lingering is enabled. It is ""
+// a user's end when that user logs out, unless lingering is enabled, or that
+// nothing calls the scripts at boot. It is ""
 // when there is nothing to say.
 func Hint(m service.Manager) string {
+	if _, ok := m.(*shimmed); ok && Detect() != m.Platform() {
+		return m.Platform() + " does not run this machine: nothing starts the services when it boots"
+	}
 	s, ok := m.(*systemd)
 	if !ok || !s.user {
 		return ""

@@ -28,8 +28,9 @@ const (
 )
 
 // guard starts the shim, $1 with the file $2, again when it was killed or could
-// not serve. It is a shell, since that is small, and needs nothing of instar.
-const guard = `until "$1" supervise "$2"; do sleep 1; done`
+// not serve, as long as $3 says that it is wanted, and $1 is there. It is a
+// shell, since that is small, and needs nothing of instar.
+const guard = `while [ -e "$3" ]; do "$1" supervise "$2"; case $? in 0 | 126 | 127) exit ;; esac; sleep 1; done`
 
 // Start has the service run, by a shim that is the program binary, and returns
 // when it was started, or waits for others. It is an error when the program
@@ -37,7 +38,7 @@ const guard = `until "$1" supervise "$2"; do sleep 1; done`
 // alone.
 func Start(p Place, binary string) error {
 	return StartBy(p, func() error {
-		cmd := exec.Command("/bin/sh", "-c", guard, "instar-guard", binary, p.SpecPath())
+		cmd := exec.Command("/bin/sh", "-c", guard, "instar-guard", binary, p.SpecPath(), p.wantedPath())
 		cmd.Dir = "/"
 		cmd.Env = []string{"PATH=" + plan.DefaultPath}
 		cmd.SysProcAttr = detached()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,6 +41,7 @@ const (
 // shim is one that serves. All but the status is of the goroutine of Serve.
 type shim struct {
 	place    Place
+	locked   fs.FileInfo // the lock that we hold
 	file     *File
 	sup      *supervise.Supervisor
 	exits    <-chan service.Exit
@@ -65,6 +67,9 @@ func Serve(ctx context.Context, p Place, takes <-chan Take) error {
 		return nil
 	}
 	s := &shim{place: p, changed: make(chan struct{}, 1)}
+	if s.locked, err = os.Stat(p.lockPath()); err != nil {
+		return err
+	}
 	before, err := p.Status()
 	if err != nil {
 		return err
@@ -215,6 +220,9 @@ func (s *shim) run(ctx context.Context, takes <-chan Take) {
 			s.last(ctx)
 			return
 		}
+		if s.evicted() {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -272,7 +280,17 @@ func (s *shim) end(ctx context.Context) error {
 	if err != nil {
 		s.status.Error, s.status.State.Message = err.Error(), err.Error()
 	}
+	if s.evicted() {
+		return err
+	}
 	return errors.Join(err, s.write())
+}
+
+// evicted reports whether the place was removed under us: whoever makes it anew
+// does not know of us, and runs the service too.
+func (s *shim) evicted() bool {
+	now, err := os.Stat(s.place.lockPath())
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, s.locked)
 }
 
 // over reports whether the service has ended for good, and nothing is left of

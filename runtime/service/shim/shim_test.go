@@ -4,6 +4,7 @@ package shim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -543,5 +544,49 @@ func TestTimer(t *testing.T) {
 	}
 	if err := signalMain(told, "USR1"); err != nil {
 		t.Errorf("what does not run needs no signal: %v", err)
+	}
+}
+
+// TestRemovedPlace: a shim whose folder was removed ends with its service, at
+// the latest when another one takes its place.
+func TestRemovedPlace(t *testing.T) {
+	b := newBench(t)
+	p := b.start(b.spec("a", forever))
+	before := b.status(p)
+	if err := os.RemoveAll(string(p)); err != nil {
+		t.Fatal(err)
+	}
+	b.start(b.spec("a", forever))
+	b.within(soon, "the end of the first one", func() bool { return !before.Shim.Alive() && !before.Guard.Alive() && !before.Main.Alive() })
+	b.within(soon, "the second one", func() bool { s := b.status(p); return s.State.Status == service.Running && s.Main.Alive() })
+	if b.status(p).Shim == before.Shim {
+		t.Error("it is the same")
+	}
+}
+
+// TestMissingBinary: a guard does not try for ever what is not there any more.
+func TestMissingBinary(t *testing.T) {
+	b := newBench(t)
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(b.dir, "instar")
+	if err := os.Link(binary, link); err != nil {
+		data, errRead := os.ReadFile(binary)
+		if err := errors.Join(errRead, os.WriteFile(link, data, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := b.write(b.spec("a", forever))
+	if err := Start(p, link); err != nil {
+		t.Fatal(err)
+	}
+	before := b.status(p)
+	os.Remove(link)
+	before.Shim.Signal(syscall.SIGKILL)
+	b.within(soon, "the guard's end", func() bool { return !before.Guard.Alive() })
+	if lost, coming := b.status(p).Lost(p); !lost || coming {
+		t.Errorf("lost %v, coming %v", lost, coming)
 	}
 }

@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -282,6 +283,26 @@ func TestTimerTells(t *testing.T) {
 	b.pass(time.Hour)
 	b.ran("logs", 2)
 	if s := b.until("logs", service.Waiting); s.Message != "" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A service that another supervisor runs is told by whoever knows how.
+func TestTimerTellsAnothersService(t *testing.T) {
+	b := newTimers(t)
+	told := make(chan string, 1)
+	b.options.Signal = func(instance, name, signal string) error {
+		told <- instance + " " + name + " " + signal
+		return errors.New("not now")
+	}
+	logs := b.cron("logs", "0 * * * *", "echo >>logs.ran")
+	logs.ThenService, logs.ThenSignal = "web", "USR1"
+	b.reconcile(logs)
+	b.pass(5 * time.Minute)
+	if got := <-told; got != "web web USR1" {
+		t.Errorf("told %s", got)
+	}
+	if s := b.until("logs", service.Failed); s.Message != "not now" {
 		t.Errorf("%+v", s)
 	}
 }
