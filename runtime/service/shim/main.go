@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"path/filepath"
 
 	"instar/runtime/service"
 )
@@ -28,18 +28,24 @@ var verbs = map[string]func(p Place, stderr io.Writer) int{
 	"--restart": func(p Place, stderr io.Writer) int { return report(stderr, restart(p)) },
 	"--reload":  func(p Place, stderr io.Writer) int { return report(stderr, Tell(p, Reload)) },
 	"--status":  func(p Place, _ io.Writer) int { return printStatus(p, os.Stdout) },
+	"--service": asService,
 }
 
 // Main does what the arguments of `instar supervise` ask for: to serve SPEC, or
 // a verb and SPEC. Ok is false when they ask for something else.
 func Main(args []string) (code int, ok bool) {
 	switch {
-	case len(args) == 1 && strings.HasSuffix(args[0], "/spec.json"):
-		return report(os.Stderr, serve(Of(args[0]))), true
-	case len(args) == 2 && verbs[args[0]] != nil && strings.HasSuffix(args[1], "/spec.json"):
+	case len(args) == 1 && isSpec(args[0]):
+		return report(os.Stderr, serveUntil(context.Background(), Of(args[0]))), true
+	case len(args) == 2 && verbs[args[0]] != nil && isSpec(args[1]):
 		return verbs[args[0]](Of(args[1]), os.Stderr), true
 	}
 	return exitUsage, false
+}
+
+// isSpec reports whether path is that of a place's file.
+func isSpec(path string) bool {
+	return filepath.IsAbs(path) && Of(path).SpecPath() == filepath.Clean(path)
 }
 
 func report(stderr io.Writer, err error) int {
@@ -50,11 +56,11 @@ func report(stderr io.Writer, err error) int {
 	return exitFailed
 }
 
-// serve serves until it is told to end. Whatever goes wrong is no reason for
+// serveUntil serves until it is told to end, or ctx ends. Whatever goes wrong is no reason for
 // the guard to try it again, unless the shim did not get as far as to say so.
-func serve(p Place) error {
+func serveUntil(parent context.Context, p Place) error {
 	frugal()
-	ctx, takes, done, err := hear(context.Background(), p)
+	ctx, takes, done, err := hear(parent, p)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,279 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/svc"
+	"golang.org/x/sys/windows/svc/mgr"
+
+	"instar/runtime/plan"
+	"instar/runtime/service"
+	"instar/runtime/service/shim"
+)
+
+// scm is the service control manager of Windows.
+type scm struct{}
+
+func newWindows(options Options) (service.Manager, error) { return newShimmed(scm{}, options) }
+
+// scmTime bounds how long a service is waited for that was told to end.
+const scmTime = 15 * time.Second
+
+func (scm) platform() string { return "windows" }
+
+func (scm) usable(admin bool) error {
+	if !admin {
+		return errors.New("only an administrator can install services")
+	}
+	return nil
+}
+
+func (scm) store() scriptStore { return scmStore{} }
+
+func (scm) head() string { return "" }
+
+func (scm) text(s initScript) string { return winServiceFor(s).text() }
+
+func (scm) specOf(text string) (string, bool) {
+	w, ok := winServiceOf(text)
+	args := winSplit(w.command)
+	if !ok || len(args) != 4 || args[1] != "supervise" || args[2] != "--service" {
+		return "", false
+	}
+	return args[3], true
+}
+
+// with calls fn with a service, or returns [windows.ERROR_SERVICE_DOES_NOT_EXIST].
+func (scm) with(path string, fn func(m *mgr.Mgr, s *mgr.Service) error) error {
+	m, err := mgr.Connect()
+	if err != nil {
+		return fmt.Errorf("cannot reach the service control manager: %w", err)
+	}
+	defer m.Disconnect()
+	s, err := m.OpenService(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return fn(m, s)
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, windows.ERROR_SERVICE_DOES_NOT_EXIST) || errors.Is(err, windows.ERROR_SERVICE_MARKED_FOR_DELETE)
+}
+
+// booted implements [initSystem].
+func (c scm) booted(levels map[string]int) (map[string]bool, error) {
+	ok := map[string]bool{}
+	for name := range levels {
+		err := c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error {
+			config, err := s.Config()
+			ok[name] = err == nil && config.StartType == mgr.StartAutomatic
+			return err
+		})
+		if err != nil && !isMissing(err) {
+			return nil, err
+		}
+	}
+	return ok, nil
+}
+
+// enable implements [initSystem]. Shims wait themselves for those that their
+// services come after.
+func (c scm) enable(_ context.Context, levels map[string]int) error {
+	for _, name := range plan.SortedKeys(levels) {
+		if err := c.startType(name, mgr.StartAutomatic); err != nil {
+			return fmt.Errorf("cannot enable %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// disable implements [initSystem].
+func (c scm) disable(_ context.Context, names []string) error {
+	for _, name := range names {
+		if err := c.startType(name, mgr.StartManual); err != nil && !isMissing(err) {
+			return fmt.Errorf("cannot disable %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (c scm) startType(name string, wanted uint32) error {
+	return c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error {
+		config, err := s.Config()
+		if err != nil || config.StartType == wanted {
+			return err
+		}
+		config.StartType = wanted
+		return s.UpdateConfig(config)
+	})
+}
+
+// restart implements [initSystem].
+func (c scm) restart(ctx context.Context, name string, place shim.Place) error {
+	if err := c.stop(ctx, name, place); err != nil {
+		return err
+	}
+	return shim.StartBy(place, func() error {
+		return c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error { return s.Start() })
+	})
+}
+
+// stop implements [initSystem].
+func (c scm) stop(ctx context.Context, name string, place shim.Place) error {
+	failed := shim.Stop(place)
+	err := c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error { return c.ended(ctx, name, s) })
+	if isMissing(err) {
+		err = nil
+	}
+	return errors.Join(failed, err)
+}
+
+// ended waits until a service has, which is told to once.
+func (scm) ended(ctx context.Context, name string, s *mgr.Service) error {
+	told := false
+	for until := time.Now().Add(scmTime); ; {
+		status, err := s.Query()
+		switch {
+		case err != nil:
+			return err
+		case status.State == svc.Stopped:
+			return nil
+		case time.Now().After(until):
+			return fmt.Errorf("the service %s does not end", name)
+		case status.State == svc.Running && !told:
+			told = true
+			if _, err := s.Control(svc.Stop); err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// scmStore has a service for each script. What the manager says of one is
+// written as its text, so that an edit by hand differs.
+type scmStore struct{}
+
+// path is the name of a service: in lower case, since the manager takes names
+// for the same in either.
+func (scmStore) path(name string) string { return label(name) }
+
+func (scmStore) mode() fs.FileMode { return 0 }
+
+func (scmStore) read(path string) (data []byte, _ fs.FileMode, err error) {
+	err = scm{}.with(path, func(_ *mgr.Mgr, s *mgr.Service) error {
+		config, err := s.Config()
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(config.Description, strings.TrimSpace(winMark)) {
+			return &ForeignError{Path: "the service " + path}
+		}
+		data = seal(winService{config.BinaryPathName, config.DisplayName, config.Description}.text())
+		return nil
+	})
+	if isMissing(err) {
+		return nil, 0, nil
+	}
+	return data, 0, err
+}
+
+func (st scmStore) write(scripts map[string][]byte) error {
+	for path, data := range scripts {
+		there, _, err := st.read(path)
+		if err != nil {
+			return err
+		}
+		if string(there) == string(data) {
+			continue
+		}
+		w, ok := winServiceOf(string(data))
+		if !ok {
+			return fmt.Errorf("cannot define the service %s: %q is no definition", path, data)
+		}
+		if err := st.define(path, w, there == nil); err != nil {
+			return fmt.Errorf("cannot define the service %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// define makes or changes a service. A shim that is killed is started again
+// after a second.
+func (st scmStore) define(path string, w winService, fresh bool) error {
+	if fresh {
+		if err := st.create(path, w); err != nil {
+			return err
+		}
+	}
+	return scm{}.with(path, func(_ *mgr.Mgr, s *mgr.Service) error {
+		config, err := s.Config()
+		if err != nil {
+			return err
+		}
+		config.BinaryPathName, config.DisplayName, config.Description = w.command, w.display, w.description
+		if err := s.UpdateConfig(config); err != nil {
+			return err
+		}
+		again := mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: time.Second}
+		if err := s.SetRecoveryActions([]mgr.RecoveryAction{again, again, again}, 60); err != nil {
+			return err
+		}
+		return s.SetRecoveryActionsOnNonCrashFailures(true)
+	})
+}
+
+// create makes a service that has nothing yet but its mark: what a crash leaves
+// of it is ours.
+func (scmStore) create(path string, w winService) error {
+	m, err := mgr.Connect()
+	if err != nil {
+		return err
+	}
+	defer m.Disconnect()
+	args := winSplit(w.command)
+	s, err := m.CreateService(path, args[0], mgr.Config{StartType: mgr.StartManual, DisplayName: w.display, Description: w.description}, args[1:]...)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+func (scmStore) remove(path string) error {
+	err := scm{}.with(path, func(_ *mgr.Mgr, s *mgr.Service) error { return s.Delete() })
+	if isMissing(err) {
+		return nil
+	}
+	return err
+}
+
+func (scmStore) list(prefix string) ([]string, error) {
+	m, err := mgr.Connect()
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the service control manager: %w", err)
+	}
+	defer m.Disconnect()
+	names, err := m.ListServices()
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, name := range names {
+		if strings.HasPrefix(name, prefix) {
+			paths = append(paths, name)
+		}
+	}
+	return paths, nil
+}
