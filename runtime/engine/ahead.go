@@ -39,6 +39,15 @@ func (r *run) evaluate(ctx context.Context) (*state.State, *plan.Plan, error) {
 	return st, p, err
 }
 
+// latest returns the state as it is, but for what it owns: the caller of Converge
+// holds the lock, so that nobody else changes it.
+func (r *run) latest() (*state.State, error) {
+	if r.known != nil {
+		return r.known, nil
+	}
+	return r.Store.Load()
+}
+
 func (r *run) evaluateFrom(ctx context.Context, st *state.State) (*plan.Plan, error) {
 	r.Mask.Add(st.Secrets...)
 	r.see(st)

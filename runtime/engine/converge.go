@@ -31,6 +31,9 @@ type run struct {
 	// cache is what was verified when the last run ended; nil when nothing is
 	// known, and from the second round on.
 	cache *state.Cache
+	// known is the state as it was saved or read last; of an unchanged instance,
+	// without what it owns.
+	known *state.State
 	// wrote is when the last change was made.
 	wrote time.Time
 	specs []service.Spec

@@ -45,7 +45,7 @@ func more(n int) string {
 
 // check waits for the runs and the promises of a started instance.
 func (r *run) check(ctx context.Context, p *plan.Plan) error {
-	st, err := r.Store.Load()
+	st, err := r.latest()
 	if err != nil {
 		return err
 	}

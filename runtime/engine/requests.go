@@ -381,7 +381,7 @@ func (r *run) finishRequests(ctx context.Context, p *plan.Plan, err error) error
 	if r.Children == nil {
 		return err
 	}
-	st, loadErr := r.Store.Load()
+	st, loadErr := r.latest()
 	if loadErr != nil {
 		return errors.Join(err, loadErr)
 	}

@@ -46,7 +46,7 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 	if json.Unmarshal(c.Specs, &specs) != nil || !r.servicesMatch(ctx, specs, c.Brief) {
 		return false, nil
 	}
-	r.specs, r.Specs = specs, specs
+	r.specs, r.Specs, r.known = specs, specs, c.Brief
 	r.Mask.Add(c.Brief.Secrets...)
 	if err := r.fulfil(ctx, c.Brief, &plan.Plan{}); err != nil || r.requests.news {
 		return false, err

@@ -158,7 +158,7 @@ func (w *work) save(next *state.State) error {
 	if err := w.Store.Save(next); err != nil {
 		return fmt.Errorf("cannot save the state: %w", err)
 	}
-	w.state = next
+	w.state, w.known = next, next
 	return nil
 }
 

@@ -132,8 +132,10 @@ func (f Folder) DropCache() { _ = os.Remove(f.Path("stat.cache")) }
 // Brief returns the state without what it owns, from the cache where that is
 // possible.
 func (f Folder) Brief() (*State, error) {
-	if c := f.LoadCache(); c != nil {
-		return c.Brief, nil
+	if data, err := os.ReadFile(f.Path("stat.cache")); err == nil {
+		if c, _, err := decodeHead(data); err == nil && f.Current(c) {
+			return c.Brief, nil
+		}
 	}
 	return f.Load()
 }
@@ -193,27 +195,36 @@ func pairs(a, b *fsys.Sig) [9][2]int64 {
 
 var errCache = errors.New("not a stat.cache")
 
-func decodeCache(data []byte) (*Cache, error) {
+// decodeHead decodes all but the entries, which are left in the reader.
+func decodeHead(data []byte) (*Cache, *reader, error) {
 	rest, ok := bytes.CutPrefix(data, []byte(cacheMagic))
 	if !ok {
-		return nil, errCache
+		return nil, nil, errCache
 	}
-	r := reader{rest: rest}
+	r := &reader{rest: rest}
 	head := r.bytes(r.uint())
 	if r.bad {
-		return nil, errCache
+		return nil, nil, errCache
 	}
 	c := &Cache{}
 	dec := json.NewDecoder(bytes.NewReader(head))
 	dec.UseNumber()
 	if err := dec.Decode(c); err != nil {
-		return nil, fmt.Errorf("%w: %w", errCache, err)
+		return nil, nil, fmt.Errorf("%w: %w", errCache, err)
 	}
 	if c.Brief == nil {
-		return nil, errCache
+		return nil, nil, errCache
 	}
 	if c.Brief.Owned == nil {
 		c.Brief.Owned = map[string]Owned{}
+	}
+	return c, r, nil
+}
+
+func decodeCache(data []byte) (*Cache, error) {
+	c, r, err := decodeHead(data)
+	if err != nil {
+		return nil, err
 	}
 	c.Inside, c.Outside = r.entries(), r.entries()
 	if r.bad || len(r.rest) > 0 {
