@@ -42,6 +42,7 @@ set +f
 // that moving a line in a profile restarts nothing.
 func (s *script) text() []byte {
 	var b strings.Builder
+	b.Grow(256)
 	b.WriteString("#!/bin/sh\n# Made by instar: changes are undone.\n")
 	if s.clear {
 		b.WriteString(clearing)
@@ -62,7 +63,8 @@ func (s *script) text() []byte {
 	export(&b, s.env)
 	b.WriteString("exec")
 	for _, arg := range s.argv {
-		b.WriteString(" " + quote(arg))
+		b.WriteByte(' ')
+		b.WriteString(quote(arg))
 	}
 	b.WriteString(" \"$@\"\n")
 	return []byte(b.String())

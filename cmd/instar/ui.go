@@ -254,6 +254,9 @@ func profileErrors(err error) []*interp.Error {
 // clean replaces the control characters that would move the cursor or hide
 // text: what is shown may come from anywhere.
 func clean(s string) string {
+	if plainText(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
@@ -263,6 +266,16 @@ func clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// plainText reports whether all of s is printable ASCII.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // bidi are the characters that change the direction of text.

@@ -1,8 +1,11 @@
 package apply
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io/fs"
 	"maps"
+	"sort"
 
 	"instar/runtime/fsys"
 	"instar/runtime/plan"
@@ -60,9 +63,10 @@ func (v *View) Look(paths []string, verified func(i int, sig fsys.Sig) string) *
 // LookAhead has the view answer from what Look found, until Forget.
 func (v *View) LookAhead(a *Ahead) { v.ahead = a }
 
-// lookAhead looks at those of the sorted paths that were not looked at yet.
+// lookAhead looks at those of the paths that were not looked at yet.
 func (v *View) lookAhead(paths []string) {
 	if v.ahead == nil {
+		sort.Strings(paths)
 		v.ahead = v.Look(paths, nil)
 		return
 	}
@@ -73,6 +77,7 @@ func (v *View) lookAhead(paths []string) {
 		}
 	}
 	if len(more) > 0 {
+		sort.Strings(more)
 		maps.Copy(v.ahead.seen, v.Look(more, nil).seen)
 	}
 }
@@ -120,5 +125,11 @@ func (v *View) Holds(path string, content []byte) (same, known bool) {
 		return false, false
 	}
 	hash, known := v.ahead.hashes[path]
-	return known && hash == Hash(content), known
+	if !known {
+		return false, false
+	}
+	var text [2 * sha256.Size]byte
+	sum := sha256.Sum256(content)
+	hex.Encode(text[:], sum[:])
+	return hash == string(text[:]), true
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"instar/runtime/plan"
 	"instar/runtime/state"
@@ -67,7 +69,7 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 	}
 	c.created()
 	if ahead, ok := v.(*View); ok {
-		ahead.lookAhead(plan.SortedKeys(c.Declared))
+		ahead.lookAhead(slices.Collect(maps.Keys(c.Declared)))
 	}
 	c.Steps = make([]Step, 0, len(p.Resources))
 	for i, r := range p.Resources {

@@ -144,6 +144,7 @@ func (c *Comparison) describe(rec *state.Owned, d Declared) {
 // is not declared stays as it was.
 func (c *Comparison) Settle(claims map[string]state.Owned, changed map[string]bool, generation int, kept map[string]state.Owned) (map[string]state.Owned, error) {
 	settled := make(map[string]state.Owned, len(c.Declared))
+	hashes := c.hashes(claims, changed)
 	for name, d := range c.Declared {
 		old, had := claims[name]
 		if d.Implicit && !had { // a parent that was there before
@@ -164,6 +165,8 @@ func (c *Comparison) Settle(claims map[string]state.Owned, changed map[string]bo
 		}
 		if rec.Kind == plan.KindFile && c.view.held[name] && had && !changed[name] {
 			rec.Hash = old.Hash
+		} else if hash, ok := hashes[name]; ok {
+			rec.Hash = hash
 		} else if rec.Kind == plan.KindFile {
 			hash, err := c.settledHash(name, d)
 			if err != nil {
@@ -219,6 +222,30 @@ func (c *Comparison) settleCreated(claims, settled map[string]state.Owned, gener
 	return nil
 }
 
+// hashes returns the hashes of the files whose contents stand in the plan, as far
+// as they are not known: where these are many, all processors compute them.
+func (c *Comparison) hashes(claims map[string]state.Owned, changed map[string]bool) map[string]string {
+	var files []*plan.File
+	for name, d := range c.Declared {
+		f, ok := d.Resource.(*plan.File)
+		if _, had := claims[name]; !ok || f.Once || had && c.view.held[name] && !changed[name] {
+			continue
+		}
+		files = append(files, f)
+	}
+	texts := make([]string, len(files))
+	fsys.InParts(len(files), func(from, to int) {
+		for i := from; i < to; i++ {
+			texts[i] = Hash(files[i].Content)
+		}
+	})
+	hashes := make(map[string]string, len(files))
+	for i, f := range files {
+		hashes[f.Path] = texts[i]
+	}
+	return hashes
+}
+
 // settledHash is the hash to remember for a file. What is created once is
 // nobody's to compare, so it has none.
 func (c *Comparison) settledHash(name string, d Declared) (string, error) {
@@ -238,11 +265,8 @@ func (c *Comparison) settledHash(name string, d Declared) (string, error) {
 func (c *Comparison) Obsolete(claims map[string]state.Owned) (edits []plan.Edit, kept map[string]state.Owned, warnings []string, err error) {
 	kept = map[string]state.Owned{}
 	c.view.gone = map[string]bool{}
-	for _, name := range deepestFirst(claims) {
+	for _, name := range c.undeclared(claims) {
 		rec := claims[name]
-		if c.declares(name) || name == "." {
-			continue
-		}
 		if rec.Once {
 			if !c.onlyClaimed(name, rec) {
 				rec.Claim = nil
@@ -303,10 +327,15 @@ func (c *Comparison) belowLink(name string) bool {
 	return false
 }
 
-// deepestFirst returns the paths of owned so that what lies in a folder comes
-// before it.
-func deepestFirst(owned map[string]state.Owned) []string {
-	names := plan.SortedKeys(owned)
+// undeclared returns the paths of owned that the plan has nothing stand at, so that
+// what lies in a folder comes before it.
+func (c *Comparison) undeclared(owned map[string]state.Owned) []string {
+	var names []string
+	for name := range owned {
+		if name != "." && !c.declares(name) {
+			names = append(names, name)
+		}
+	}
 	sort.Sort(sort.Reverse(sort.StringSlice(names)))
 	return names
 }

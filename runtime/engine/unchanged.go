@@ -191,6 +191,7 @@ func (w *work) cacheIt() bool {
 	}
 	g := &gathering{work: w, disk: w.view.Disk(), ok: true, verify: map[string]string{}}
 	g.settleClock()
+	g.back.wait()
 	c := &state.Cache{Key: key, Brief: w.state, OK: w.resources(), Specs: specs}
 	c.Inside, c.Outside, c.Folders = g.inside(), g.outside(), g.folders()
 	if !g.ok || !g.verified() || w.publishedBy(w.state) != w.requests.told {
@@ -288,7 +289,10 @@ func (g *gathering) describe(entries []state.Entry, sources map[string]string) {
 		e := &entries[i]
 		rec := g.state.Owned[e.Path]
 		sig, seen := g.view.Seen(e.Path)
+		again, verified := g.back.sig(e.Path)
 		switch {
+		case verified && e.How == state.Exact && sources[e.Path] == "":
+			e.Sig = again
 		case seen && !g.dirty && !g.changed[e.Path]:
 			g.describeOne(e, sig, nil, sources)
 		case g.changed[e.Path] && e.How == state.Exact && rec.Kind == plan.KindFile && rec.Hash != "" && sources[e.Path] == "":

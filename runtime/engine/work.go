@@ -32,6 +32,7 @@ type work struct {
 	// longer be so.
 	dirty   bool
 	changed map[string]bool // paths edited in this round
+	back    *readBack       // of what was written; nil: nothing is read again yet
 	rooted  bool            // this apply creates the root
 	wanted  map[string]state.Requested
 	before  *state.State // as it was loaded
@@ -55,6 +56,8 @@ func (w *work) all(ctx context.Context) error {
 	if err := w.perform(ctx); err != nil {
 		return err
 	}
+	w.back = w.startReadBack()
+	defer w.back.wait()
 	if err := w.services(ctx); err != nil {
 		return err
 	}
@@ -87,7 +90,9 @@ func (w *work) claim() error {
 		return err
 	}
 	if w.rooted {
-		owned = cloned(owned)
+		if len(w.state.Owned) > 0 {
+			owned = cloned(owned)
+		}
 		owned["."] = state.Owned{Kind: plan.KindDir, Mode: rootMode, UID: w.Identity.UID, GID: w.Identity.GID,
 			Claim: &state.Claim{Was: "nothing"}}
 		next.Owned = owned

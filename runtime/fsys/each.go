@@ -39,7 +39,7 @@ func LstatEach(fsys afero.Fs, paths []string, fn func(i int, sig Sig, err error)
 		err error
 	}
 	answers := make([]answer, len(paths))
-	inParts(len(paths), func(from, to int) {
+	InParts(len(paths), func(from, to int) {
 		_ = r.lstatSome(paths[from:to], func(i int, sig Sig, err error) error { // it returns what this does
 			answers[from+i] = answer{sig, err}
 			return nil
@@ -62,9 +62,9 @@ func lstatSig(fsys afero.Fs, path string) (Sig, error) {
 	return sig, nil
 }
 
-// inParts calls do for parts of n things, on all processors, and returns when all
+// InParts calls do for parts of n things, on all processors, and returns when all
 // are done.
-func inParts(n int, do func(from, to int)) {
+func InParts(n int, do func(from, to int)) {
 	parts := 1
 	if n >= parallel {
 		parts = runtime.GOMAXPROCS(0)
@@ -153,7 +153,7 @@ func (r *Root) lstatBatch(folder string, self bool, paths []string, start int, f
 // once for each, from several goroutines at once, with the content, which is not
 // its to keep, and what Lstat says of the file that was read.
 func ReadEach(fsys afero.Fs, paths []string, max int64, fn func(i int, sig Sig, data []byte, err error)) {
-	inParts(len(paths), func(from, to int) {
+	InParts(len(paths), func(from, to int) {
 		buf := make([]byte, 64<<10)
 		for i := from; i < to; i++ {
 			if d := straight(fsys, paths[i]); d != nil {

@@ -131,6 +131,33 @@ func SortedKeys[V any](m map[string]V) []string {
 	for k := range m {
 		keys = append(keys, k)
 	}
-	sort.Strings(keys)
-	return keys
+	if len(keys) < manyKeys {
+		sort.Strings(keys)
+		return keys
+	}
+	return sortTogether(keys)
+}
+
+// manyKeys is from how many keys on a second processor pays.
+const manyKeys = 4096
+
+// sortTogether sorts on two processors.
+func sortTogether(keys []string) []string {
+	a, b := keys[:len(keys)/2], keys[len(keys)/2:]
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sort.Strings(a)
+	}()
+	sort.Strings(b)
+	<-done
+	sorted := make([]string, 0, len(keys))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0] <= b[0] {
+			sorted, a = append(sorted, a[0]), a[1:]
+		} else {
+			sorted, b = append(sorted, b[0]), b[1:]
+		}
+	}
+	return append(append(sorted, a...), b...)
 }

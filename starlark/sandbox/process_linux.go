@@ -58,3 +58,15 @@ const (
 	signalKill = syscall.SIGKILL
 	signalCPU  = syscall.SIGXCPU
 )
+
+// enlarge gives a pipe more room, so that both sides are woken less often. Where it
+// cannot have that, it stays as it is.
+func enlarge(pipe *os.File) {
+	conn, err := pipe.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) {
+		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20)
+	})
+}

@@ -24,3 +24,6 @@ const (
 	signalKill = syscall.SIGKILL
 	signalCPU  = syscall.Signal(-1)
 )
+
+// enlarge leaves a pipe as it is.
+func enlarge(*os.File) {}

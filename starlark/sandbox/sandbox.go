@@ -163,6 +163,7 @@ func start(l Limits, kind string) (*process, error) {
 		return nil, err
 	}
 	p.in, p.out = in, out
+	enlarge(out)
 	p.cmd = &exec.Cmd{
 		Path:   self,
 		Args:   append([]string{os.Args[0], argument, kind}, l.arguments()...),
