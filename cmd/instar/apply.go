@@ -95,6 +95,7 @@ func (a *app) converge(ctx context.Context, in *instance, manager service.Manage
 
 // process makes the machine match an instance's profile.
 func (a *app) process(ctx context.Context, in *instance, manager service.Manager, requested string) (outcome, error) {
+	endsSoon()
 	unlock, err := in.lock()
 	if err != nil {
 		return outcome{}, err

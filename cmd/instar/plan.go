@@ -41,6 +41,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 		}
 		return e, done, err
 	}
+	endsSoon()
 	e, done, err := onPaper(in)
 	if err != nil {
 		return err

@@ -68,11 +68,17 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 		expanded[i] = parts
 	}
 	c.created()
+	var plain []prepared
 	if ahead, ok := v.(*View); ok {
 		ahead.lookAhead(slices.Collect(maps.Keys(c.Declared)))
+		plain = c.prepare(p.Resources, ahead)
 	}
 	c.Steps = make([]Step, 0, len(p.Resources))
 	for i, r := range p.Resources {
+		if plain != nil && plain[i].plain && len(expanded[i]) == 1 && len(c.view.gone) == 0 {
+			c.plainStep(r, plain[i])
+			continue
+		}
 		step, err := c.step(r, expanded[i])
 		if err != nil {
 			return nil, err
@@ -80,6 +86,18 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 		c.Steps = append(c.Steps, step)
 	}
 	return c, nil
+}
+
+// plainStep adds the step of a resource that was compared ahead. What stands there
+// is ours, or nothing.
+func (c *Comparison) plainStep(r plan.Resource, p prepared) {
+	for i := range p.edits {
+		p.edits[i].Foreign = false
+	}
+	if p.held {
+		c.view.held[r.(*plan.File).Path] = true
+	}
+	c.Steps = append(c.Steps, Step{r, p.edits})
 }
 
 // created collects what commands make and nothing else declares.
