@@ -70,8 +70,18 @@ test-openrc: ## pass them in a machine that OpenRC boots; needs root and a netwo
 test-sysvinit: ## pass them in a machine that System V's init boots; likewise
 	.ci/inits/run sysv
 
+# BENCH="-quick", "-units 1000", "-only peers", "-dir FOLDER": see -help.
 .PHONY: bench
-bench: ## run the benchmarks
+bench: build ## measure against limits and peers, as docs/benchmarks.md has it
+	$(BUILD) -o build/bench ./cmd/bench
+	build/bench -instar bin/instar $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: ## the same in half a minute: up to 1,000 units, no node, no peers
+	@$(MAKE) --no-print-directory bench BENCH=-quick
+
+.PHONY: bench-go
+bench-go: ## run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: check

@@ -24,7 +24,7 @@ type options struct {
 	program string // instar
 	dir     string // where everything is made
 	quick   bool
-	peers   bool
+	only    string
 	sizes   []int
 	rounds  int
 }
@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&sizes, "units", "10,100,1000,10000", "numbers of units, in `LIST`")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often everything is measured (default: by the number of units)")
 	flag.BoolVar(&o.quick, "quick", false, "few rounds, at most 1,000 units, no node, no peers")
-	flag.BoolVar(&o.peers, "peers", true, "measure other tools, where they are installed")
+	flag.StringVar(&o.only, "only", "units,node,peers", "what to measure, a `LIST`; peers are other tools, where they are installed")
 	flag.Parse()
 	end(run(o, sizes))
 }
@@ -87,6 +87,30 @@ func run(o options, sizes string) error {
 
 func (o options) all() error {
 	fmt.Println(machine(o.dir))
+	for _, part := range strings.Split(o.only, ",") {
+		if o.quick && part != "units" {
+			continue
+		}
+		var err error
+		switch part {
+		case "units":
+			err = o.allUnits()
+		case "node":
+			progress("a node with %d instances", nodeInstances)
+			err = o.node()
+		case "peers":
+			err = o.allPeers()
+		default:
+			err = fmt.Errorf("-only %q: want units, node, peers", o.only)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o options) allUnits() error {
 	all := map[int]results{}
 	for _, n := range o.sizes {
 		progress("%d units", n)
@@ -97,16 +121,6 @@ func (o options) all() error {
 		all[n] = r
 	}
 	printUnits(o.sizes, all)
-	if o.quick {
-		return nil
-	}
-	progress("a node with %d instances", nodeInstances)
-	if err := o.node(); err != nil {
-		return err
-	}
-	if o.peers {
-		return o.allPeers()
-	}
 	return nil
 }
 
