@@ -184,22 +184,35 @@ func (f *family) sink(name string) report.Sink {
 	return func(ev report.Event) {
 		f.show.Lock()
 		defer f.show.Unlock()
-		switch {
-		case ev.Change != nil:
-			c := *ev.Change
-			if c.Path != "" {
-				c.Path = name + ":" + c.Path
-			} else if c.Op != string(plan.OpRequest) && c.Op != string(plan.OpRelease) {
-				c.Name = name + ":" + c.Name
-			}
-			ev.Change = &c
-		case ev.Text != "" && ev.Kind == "warning":
-			ev.Text = name + ": " + ev.Text
-		case ev.Name != "":
-			ev.Name = name + ": " + ev.Name
-		}
-		next(ev)
+		next(named(name, ev))
 	}
+}
+
+// named is an event with the instance's name before what it is about.
+func named(name string, ev report.Event) report.Event {
+	switch {
+	case ev.Change != nil:
+		c := *ev.Change
+		if c.Path != "" {
+			c.Path = name + ":" + c.Path
+		} else if c.Op != string(plan.OpRequest) && c.Op != string(plan.OpRelease) {
+			c.Name = name + ":" + c.Name
+		}
+		ev.Change = &c
+	case ev.Service != nil:
+		s := *ev.Service
+		s.Name = name + ":" + s.Name
+		ev.Service = &s
+	case ev.Promise != nil:
+		p := *ev.Promise
+		p.Name = name + ":" + p.Name
+		ev.Promise = &p
+	case ev.Kind == "warning" || ev.Kind == "bang":
+		ev.Text = name + ": " + ev.Text
+	case ev.Name != "":
+		ev.Name = name + ": " + ev.Name
+	}
+	return ev
 }
 
 // tell shows how the processing of a child ended, when it did or found anything.

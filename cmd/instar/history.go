@@ -129,6 +129,8 @@ func (h *upHistory) begin(action control.Action) {
 	switch {
 	case h.bang != "" && action.Settings == nil && (action.Verb == "apply" || action.Verb == "bang"):
 		h.why = h.bang
+	case action.Verb == "apply" && action.Reason != "":
+		h.why = action.Reason
 	case action.Verb == "start" && action.Settings != nil:
 		h.why = "up"
 	case action.Verb != "apply" || action.Settings != nil:

@@ -25,7 +25,8 @@ was killed has left running is ended first.
 
 A service that ends is started again, at once the first time, and the instance
 is processed again. When the first apply fails, up ends with its exit code; when
-only a promise or a run fails, it goes on. With --json it prints one document,
+only a promise, a run or a requested instance fails, it goes on. Other instances
+that the profile requests it serves, too. With --json it prints one document,
 the outcome of the first apply, and says nothing more on stdout.`
 
 // up converges an instance and supervises its services in the foreground, until
@@ -111,18 +112,20 @@ func (in *instance) serveAlone() (release func(), err error) {
 // serve runs the supervisor, the socket and the instance until ctx ends or the
 // instance is destroyed. When now ends, what still runs is killed.
 func (a *app) serve(ctx, now context.Context, in *instance) error {
-	served := &serving{app: a, instance: in, view: newView(a.ui, in.name), history: &upHistory{in: in}}
+	house := &household{app: a, mask: in.mask, members: map[string]*serving{}}
 	supervisor, err := supervise.New(supervise.Options{
-		LogDir:   func(string) string { return in.folder.Path("logs") },
+		LogDir:   func(name string) string { return a.home.Instance(name).Path("logs") },
 		MarkBase: string(a.home),
 		Mask:     func(string) func([]byte) []byte { return in.mask.Bytes },
-		OnChange: func(_ string, s service.State) { served.node.Changed(s) },
+		OnChange: house.changed,
 	})
 	if err != nil {
 		return err
 	}
-	served.node = node.New(served.options(supervisor))
-	err = served.run(ctx, supervisor)
+	house.supervisor = supervisor
+	served := house.member(in, newView(a.ui, in.name))
+	first := control.Action{Verb: "start", Settings: &in.settings, Reveal: a.opts.reveal, Diffs: a.ui.verbose}
+	err = house.serve(ctx, served, &first)
 	if served.failure == nil && err == nil {
 		served.view.stopping()
 	}
@@ -141,10 +144,11 @@ func (a *app) serve(ctx, now context.Context, in *instance) error {
 // answerTime is how long those who asked get to hear the end of it.
 const answerTime = 2 * time.Second
 
-// run serves the instance, on the socket too.
-func (s *serving) run(ctx context.Context, supervisor *supervise.Supervisor) error {
+// run serves the instance, on the socket too. It begins with first, unless that
+// is nil.
+func (s *serving) run(ctx context.Context, first *control.Action) error {
 	// First of all, what an up that was killed has left comes to its end.
-	if err := supervisor.Apply(ctx, s.instance.name, nil); err != nil {
+	if err := s.house.supervisor.Apply(ctx, s.instance.name, nil); err != nil {
 		return err
 	}
 	listener, err := control.Listen(s.instance.folder.Path(socketName))
@@ -154,8 +158,12 @@ func (s *serving) run(ctx context.Context, supervisor *supervise.Supervisor) err
 	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	answered := make(chan error, 1)
 	go func() { answered <- control.Serve(serveCtx, listener, s.node, answerTime) }()
-	first := control.Action{Verb: "start", Settings: &s.instance.settings, Reveal: s.app.opts.reveal, Diffs: s.app.ui.verbose}
-	err = s.node.Run(ctx, &first, func(r *report.Report, err error) bool { return s.started(ctx, r, err) })
+	var started func(*report.Report, error) bool
+	if first != nil {
+		started = func(r *report.Report, err error) bool { return s.started(ctx, r, err) }
+	}
+	close(s.ready)
+	err = s.node.Run(ctx, first, started)
 	stop()
 	if late := <-answered; !errors.Is(late, context.DeadlineExceeded) {
 		err = errors.Join(err, late)
@@ -171,13 +179,17 @@ type serving struct {
 	view     *view
 	history  *upHistory
 	failure  error // of the first processing, when it keeps up from serving
+
+	house *household
+	ready chan struct{} // closed when commands are taken
+	relations
 }
 
 func (s *serving) options(manager *supervise.Supervisor) node.Options {
 	in := s.instance
 	return node.Options{
 		Name:    in.name,
-		Manager: manager,
+		Manager: ownExits{manager, in.name},
 		Engine: func(action control.Action) (*engine.Engine, func(), error) {
 			return s.engine(manager, action)
 		},
@@ -188,7 +200,7 @@ func (s *serving) options(manager *supervise.Supervisor) node.Options {
 		Mask:    in.mask,
 		Status:  s.status,
 		Exit:    s.exit,
-		Sink:    s.history.sink(s.view.show),
+		Sink:    s.history.sink(s.hear),
 		Version: versionText(),
 	}
 }
@@ -217,6 +229,10 @@ func (s *serving) engine(manager service.Manager, action control.Action) (*engin
 	if action.Settings == nil && in.past == nil {
 		in.stay(st)
 	}
+	requested, err := s.asRequested(&in)
+	if err != nil {
+		return nil, nil, err
+	}
 	if in.who, err = identify(in.settings.User, in.settings.Root, true); err != nil {
 		return nil, nil, err
 	}
@@ -224,6 +240,7 @@ func (s *serving) engine(manager service.Manager, action control.Action) (*engin
 		return nil, nil, err
 	}
 	e, done := in.real(manager, nil)
+	s.relate(e, &in, requested, action)
 	e.Reveal, e.Diffs, e.Verify = action.Reveal, action.Diffs || s.app.ui.verbose, action.Verify
 	e.Unsupported = supervise.Unsupported
 	return e, func() { done(); stored() }, nil
@@ -233,10 +250,11 @@ func (s *serving) engine(manager service.Manager, action control.Action) (*engin
 // not served; one that works only in part is.
 func (s *serving) started(ctx context.Context, r *report.Report, err error) bool {
 	var unkept *engine.UnkeptError
+	var below *engine.RequestsError
 	if why := (signalled{}); errors.Is(err, node.ErrGone) && errors.As(context.Cause(ctx), &why) {
 		err, r.Error = why, s.app.ui.errorOf(why)
 	}
-	if err != nil && !errors.As(err, &unkept) {
+	if err != nil && !errors.As(err, &unkept) && !errors.As(err, &below) {
 		s.failure = reported{err}
 	}
 	s.view.first(r, err, s.failure == nil)

@@ -3,9 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"instar/runtime/control"
@@ -36,7 +34,6 @@ func (k *kept) wireChildren(e *engine.Engine, action control.Action) {
 // Fulfil implements [engine.Children]. It waits for the children that have to be
 // processed, unless somebody asks something else of the parent.
 func (c *children) Fulfil(ctx context.Context, list []*engine.Child) []engine.Outcome {
-	c.parent.waiting()
 	return c.each(ctx, len(list), func(ctx context.Context, i int) engine.Outcome {
 		out, err := c.fulfil(ctx, list[i])
 		if err != nil {
@@ -48,7 +45,6 @@ func (c *children) Fulfil(ctx context.Context, list []*engine.Child) []engine.Ou
 
 // Destroy implements [engine.Children].
 func (c *children) Destroy(ctx context.Context, names []string, purge bool) []engine.Outcome {
-	c.parent.waiting()
 	return c.each(ctx, len(names), func(ctx context.Context, i int) engine.Outcome {
 		return c.destroy(ctx, names[i], purge)
 	})
@@ -57,38 +53,15 @@ func (c *children) Destroy(ctx context.Context, names []string, purge bool) []en
 // each does something for n children at once, and returns what came of it as
 // soon as nobody has the patience to wait any longer.
 func (c *children) each(ctx context.Context, n int, do func(context.Context, int) engine.Outcome) []engine.Outcome {
-	var mu sync.Mutex
-	outcomes := make([]engine.Outcome, n)
-	var all sync.WaitGroup
-	for i := range n {
-		outcomes[i].Err = errStillAtWork
-		all.Add(1)
+	c.parent.waiting()
+	spawn := func(do func()) {
 		c.parent.work.Go(func() {
-			defer all.Done()
 			defer c.parent.survive()
-			out := do(c.parent.context(), i)
-			mu.Lock()
-			outcomes[i] = out
-			mu.Unlock()
+			do()
 		})
 	}
-	done := make(chan struct{})
-	go func() { all.Wait(); close(done) }()
-	var impatient <-chan struct{}
-	if c.engine.Patience != nil {
-		impatient = c.engine.Patience.Done()
-	}
-	select {
-	case <-done:
-	case <-ctx.Done():
-	case <-impatient:
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	return append([]engine.Outcome(nil), outcomes...)
+	return engine.Gather(ctx, c.engine.Patience, n, spawn, func(i int) engine.Outcome { return do(c.parent.context(), i) })
 }
-
-var errStillAtWork = errors.New("it is still being processed")
 
 // fulfil writes the request of one child, and has it processed when there is
 // something to do.
@@ -121,7 +94,7 @@ func (c *children) fulfil(ctx context.Context, child *engine.Child) (engine.Outc
 		return engine.Outcome{}, k.unserved()
 	}
 	rep, exit := node.Act(ctx, k.name, control.Action{Verb: "apply", Reason: "requested by " + c.parent.name}, nil)
-	return outcomeOf(rep, exit), nil
+	return OutcomeOf(rep, exit), nil
 }
 
 // stage stores a copy of a child's profile, to be used when it has been
@@ -197,12 +170,12 @@ func (k *kept) outcome() engine.Outcome {
 			exit = 2
 		}
 	}
-	return outcomeOf(k.last, exit)
+	return OutcomeOf(k.last, exit)
 }
 
-// outcomeOf makes an outcome of what was reported, with the exit code that goes
+// OutcomeOf makes an outcome of what was reported, with the exit code that goes
 // with it: 2 is a promise or run that fails.
-func outcomeOf(rep *report.Report, exit int) engine.Outcome {
+func OutcomeOf(rep *report.Report, exit int) engine.Outcome {
 	out := engine.Outcome{Report: rep, Unkept: exit == 2}
 	if rep.Error != nil {
 		out.Err = &reportedError{rep.Error}
@@ -249,7 +222,7 @@ func (c *children) destroy(ctx context.Context, name string, purge bool) engine.
 		return engine.Outcome{Err: k.unserved()}
 	}
 	rep, exit := node.Act(ctx, name, control.Action{Verb: "destroy", Purge: purge, Reason: "requested by " + c.parent.name}, nil)
-	return outcomeOf(rep, exit)
+	return OutcomeOf(rep, exit)
 }
 
 func (k *kept) requestNow() *request.Request {
@@ -273,8 +246,8 @@ func (k *kept) retainWith(parent *kept) {
 	}
 }
 
-// newsOf is what a requester wants to know of a child, as a text to compare.
-func newsOf(st *state.State, well bool) string {
+// NewsOf is what a requester wants to know of a child, as a text to compare.
+func NewsOf(st *state.State, well bool) string {
 	text, _ := json.Marshal([]any{st.Published, st.Secrets, well, st.Pending == ""}) // was read as JSON
 	return string(text)
 }
@@ -286,7 +259,7 @@ func (k *kept) tellParent(r *report.Report) {
 	if err != nil || st.Settings.Requester == nil {
 		return
 	}
-	text := newsOf(st, r.Error == nil)
+	text := NewsOf(st, r.Error == nil)
 	k.mu.Lock()
 	news := k.told != text
 	k.told = text
@@ -331,7 +304,7 @@ func (k *kept) refuses(action control.Action) error {
 		return err
 	}
 	switch action.Verb {
-	case "start", "stop", "destroy":
+	case "start", "stop", "destroy", "rollback":
 	case "apply":
 		if action.Settings == nil || action.Base == nil || sameSettings(*action.Settings, *action.Base) {
 			return nil
@@ -345,3 +318,7 @@ func (k *kept) refuses(action control.Action) error {
 	}
 	return &requestedError{action.Verb, k.name, by}
 }
+
+// Nudge has the instance be processed: what the last processing lacked may be
+// there now.
+func (n *Instance) Nudge() { n.nudged() }

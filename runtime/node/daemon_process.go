@@ -61,7 +61,7 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	k.mu.Lock()
 	k.run = run
 	if k.told == "" && st.Exists() {
-		k.told = newsOf(st, true) // what is remembered, its requester has seen
+		k.told = NewsOf(st, true) // what is remembered, its requester has seen
 	}
 	k.mu.Unlock()
 	ctx := k.context()
