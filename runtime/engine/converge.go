@@ -106,8 +106,7 @@ func (r *run) rounds(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		again := r.requests.news || r.did > 0 && (!p.Complete() || r.wroteObserved(p))
-		if !again {
+		if !r.again(p) {
 			return r.finish(ctx, p)
 		}
 		if round == maxRounds+len(p.Requests) { // each may wait for the one before it
@@ -117,6 +116,11 @@ func (r *run) rounds(ctx context.Context) error {
 			return fmt.Errorf("the profile still changes what it observes after %d rounds (%s)", maxRounds, p.Observed)
 		}
 	}
+}
+
+// again reports whether another round follows the one that has performed p.
+func (r *run) again(p *plan.Plan) bool {
+	return r.requests.news || r.did > 0 && (!p.Complete() || r.wroteObserved(p))
 }
 
 // wroteObserved reports whether the round changed a file that the profile had

@@ -337,13 +337,14 @@ func (w *work) removeOf(ctx context.Context, owned map[string]state.Owned) (map[
 // settle saves what is now the case.
 func (w *work) settle(kept map[string]state.Owned) error {
 	next := w.remembered()
-	if w.uncounted > 0 && w.plan.Complete() {
+	last := w.plan.Complete() && !w.again(w.plan) // what is made by rounds is one generation
+	if w.uncounted > 0 && last {
 		w.uncounted = 0
 		next.Generation++
 		next.AppliedAt = w.now().UTC().Round(0)
 	}
 	generation := next.Generation
-	if !w.plan.Complete() {
+	if !last {
 		generation++
 	}
 	owned, err := w.cmp.Settle(w.state.Owned, w.changed, generation, kept)
@@ -351,7 +352,7 @@ func (w *work) settle(kept map[string]state.Owned) error {
 		return err
 	}
 	next.Owned = owned
-	if next.Generation == w.before.Generation && w.plan.Complete() && w.owed(owned) {
+	if last && next.Generation == w.before.Generation && w.owed(owned) {
 		next.Generation++
 		next.AppliedAt = w.now().UTC().Round(0)
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"instar/runtime/plan"
 )
@@ -53,19 +54,41 @@ func kindBits(k plan.Kind) byte {
 	return 0
 }
 
+// hash is a SHA-256.
+type hash [hashLen]byte
+
+// entry is a [Path] as the file has it.
+type entry struct {
+	name     string
+	bits     byte
+	mode     plan.Mode
+	uid, gid int
+	hash     hash
+	size     int64
+	pack     int
+}
+
+// path returns the form for those who read.
+func (e *entry) path() Path {
+	p := Path{Name: e.name, Kind: kinds[e.bits&bitKind], Mode: e.mode, UID: e.uid, GID: e.gid,
+		Once: e.bits&bitOnce != 0, Implicit: e.bits&bitImplicit != 0, Made: e.bits&bitMade != 0}
+	if e.bits&bitHash != 0 {
+		p.Hash, p.Size, p.Pack = hex.EncodeToString(e.hash[:]), e.size, e.pack
+	}
+	return p
+}
+
 // encode returns all that stands before the contents.
-func encode(h *Head, paths []Path) ([]byte, error) {
+func encode(h *Head, entries []entry) ([]byte, error) {
 	head, err := json.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the generation: %w", err)
 	}
-	list := make([]byte, 0, 64*len(paths))
+	list := make([]byte, 0, 48*len(entries))
 	last := ""
-	for _, p := range paths {
-		if list, err = appendPath(list, last, p); err != nil {
-			return nil, err
-		}
-		last = p.Name
+	for i := range entries {
+		list = entries[i].append(list, last)
+		last = entries[i].name
 	}
 	out := make([]byte, 0, len(magic)+len(head)+len(list)+64)
 	out = append(out, magic...)
@@ -77,33 +100,24 @@ func encode(h *Head, paths []Path) ([]byte, error) {
 	return append(out, sum[:]...), nil
 }
 
-func appendPath(out []byte, last string, p Path) ([]byte, error) {
-	bits := kindBits(p.Kind)
-	for _, b := range []struct {
-		set bool
-		bit byte
-	}{{p.Once, bitOnce}, {p.Implicit, bitImplicit}, {p.Made, bitMade}, {p.Hash != "", bitHash}} {
-		if b.set {
-			bits |= b.bit
-		}
-	}
+func (e *entry) append(out []byte, last string) []byte {
 	common := 0
-	for common < len(p.Name) && common < len(last) && p.Name[common] == last[common] {
+	for common < len(e.name) && common < len(last) && e.name[common] == last[common] {
 		common++
 	}
-	out = append(out, bits)
+	out = append(out, e.bits)
 	out = binary.AppendUvarint(out, uint64(common))
-	out = binary.AppendUvarint(out, uint64(len(p.Name)-common))
-	out = append(out, p.Name[common:]...)
-	out = binary.AppendUvarint(out, uint64(p.Mode))
-	out = binary.AppendVarint(out, int64(p.UID))
-	out = binary.AppendVarint(out, int64(p.GID))
-	if p.Hash == "" {
-		return out, nil
+	out = binary.AppendUvarint(out, uint64(len(e.name)-common))
+	out = append(out, e.name[common:]...)
+	out = binary.AppendUvarint(out, uint64(e.mode))
+	out = binary.AppendVarint(out, int64(e.uid))
+	out = binary.AppendVarint(out, int64(e.gid))
+	if e.bits&bitHash == 0 {
+		return out
 	}
-	out, err := hex.AppendDecode(out, []byte(p.Hash))
-	out = binary.AppendUvarint(out, uint64(p.Size))
-	return binary.AppendUvarint(out, uint64(p.Pack)), err
+	out = append(out, e.hash[:]...)
+	out = binary.AppendUvarint(out, uint64(e.size))
+	return binary.AppendUvarint(out, uint64(e.pack))
 }
 
 var errShort = errors.New("it ends too soon")
@@ -124,6 +138,9 @@ func (c *counted) ReadByte() (byte, error) {
 	return b, err
 }
 
+// maxPart is how much is read at once, in bytes.
+const maxPart = 4 << 20
+
 // maxFront bounds the head and the paths, in bytes.
 const maxFront = 1 << 30
 
@@ -131,14 +148,20 @@ func (c *counted) bytes(n uint64) ([]byte, error) {
 	if n > maxFront {
 		return nil, errShort
 	}
-	var b bytes.Buffer
-	read, err := io.CopyN(&b, c.Reader, int64(n))
-	c.at += read
-	if err != nil {
-		return nil, errShort
+	var b []byte
+	for left := int(n); left > 0; { // in parts: the length may be damaged
+		part := min(left, maxPart)
+		at := len(b)
+		b = slices.Grow(b, part)[:at+part]
+		read, err := io.ReadFull(c.Reader, b[at:])
+		c.at += int64(read)
+		if err != nil {
+			return nil, errShort
+		}
+		left -= part
 	}
-	_, _ = c.sum.Write(b.Bytes())
-	return b.Bytes(), nil
+	_, _ = c.sum.Write(b)
+	return b, nil
 }
 
 func (c *counted) text() ([]byte, error) {
@@ -151,32 +174,59 @@ func (c *counted) text() ([]byte, error) {
 
 // head reads the head of a generation alone.
 func (s Store) head(number int) (*Head, error) {
-	g, _, err := s.front(number, false)
+	f, err := s.front(number, false)
 	if err != nil {
 		return nil, err
 	}
-	return &g.Head, nil
+	return &f.Head, nil
 }
 
 // read reads a generation, but for its contents.
 func (s Store) read(number int) (*Generation, error) {
-	g, _, err := s.front(number, true)
-	return g, err
+	g, entries, err := s.entries(number)
+	if err != nil {
+		return nil, err
+	}
+	g.Paths = make([]Path, len(entries))
+	for i := range entries {
+		g.Paths[i] = entries[i].path()
+	}
+	return g, nil
 }
 
-// front reads what stands before the contents, whose place it returns. Without
-// whole it reads no more than the head, and checks nothing.
-func (s Store) front(number int, whole bool) (*Generation, int64, error) {
+// entries reads a generation, with its paths as the file has them.
+func (s Store) entries(number int) (*Generation, []entry, error) {
+	f, err := s.front(number, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := decodeEntries(f.list)
+	if err != nil {
+		return nil, nil, &DamagedError{s.path(number), err}
+	}
+	return f.Generation, entries, nil
+}
+
+// front is what stands before the contents, whose place is at.
+type front struct {
+	*Generation
+	list []byte
+	at   int64
+}
+
+// front reads what stands before the contents. Without whole it reads no more
+// than the head, and checks nothing.
+func (s Store) front(number int, whole bool) (*front, error) {
 	f, err := os.Open(s.path(number))
 	if err != nil {
-		return nil, 0, s.unreadable(number, err)
+		return nil, s.unreadable(number, err)
 	}
 	defer f.Close()
 	sum := sha256.New()
 	c := &counted{bufio.NewReaderSize(f, 64<<10), sum, 0}
 	g, err := s.decode(c, number)
 	if err != nil || !whole {
-		return g, 0, err
+		return &front{Generation: g}, err
 	}
 	list, err := c.text()
 	if err == nil {
@@ -186,13 +236,10 @@ func (s Store) front(number int, whole bool) (*Generation, int64, error) {
 			err = errors.New("its checksum is another one")
 		}
 	}
-	if err == nil {
-		g.Paths, err = decodePaths(list)
-	}
 	if err != nil {
-		return nil, 0, &DamagedError{s.path(number), err}
+		return nil, &DamagedError{s.path(number), err}
 	}
-	return g, c.at, nil
+	return &front{g, list, c.at}, nil
 }
 
 func (s Store) unreadable(number int, err error) error {
@@ -227,31 +274,43 @@ func (s Store) decode(c *counted, number int) (*Generation, error) {
 	return g, nil
 }
 
-func decodePaths(list []byte) ([]Path, error) {
-	var paths []Path
-	last := ""
+// minEntry is about how many bytes an entry takes.
+const minEntry = 24
+
+func decodeEntries(list []byte) ([]entry, error) {
+	entries := make([]entry, 0, len(list)/minEntry)
+	names := make([]byte, 0, 2*len(list)) // of all, one after the other
+	ends := make([]int, 0, len(list)/minEntry)
+	start := 0 // of the last name
 	r := reader{rest: list}
 	for len(r.rest) > 0 {
 		bits := r.take(1)
 		common := r.uint()
 		tail := r.take(r.uint())
-		if r.bad || common > uint64(len(last)) {
+		if r.bad || common > uint64(len(names)-start) {
 			return nil, errShort
 		}
-		p := Path{Name: last[:common] + string(tail), Kind: kinds[bits[0]&bitKind],
-			Once: bits[0]&bitOnce != 0, Implicit: bits[0]&bitImplicit != 0, Made: bits[0]&bitMade != 0}
-		p.Mode, p.UID, p.GID = plan.Mode(r.uint()), int(r.int()), int(r.int())
-		if bits[0]&bitHash != 0 {
-			p.Hash = hex.EncodeToString(r.take(hashLen))
-			p.Size, p.Pack = int64(r.uint()), int(r.uint())
+		from := start
+		start = len(names)
+		names = append(names, names[from:from+int(common)]...)
+		names = append(names, tail...)
+		ends = append(ends, len(names))
+		e := entry{bits: bits[0], mode: plan.Mode(r.uint()), uid: int(r.int()), gid: int(r.int())}
+		if e.bits&bitHash != 0 {
+			copy(e.hash[:], r.take(hashLen))
+			e.size, e.pack = int64(r.uint()), int(r.uint())
 		}
 		if r.bad {
 			return nil, errShort
 		}
-		last = p.Name
-		paths = append(paths, p)
+		entries = append(entries, e)
 	}
-	return paths, nil
+	all, from := string(names), 0
+	for i, end := range ends {
+		entries[i].name = all[from:end]
+		from = end
+	}
+	return entries, nil
 }
 
 // reader takes values from the front of a text; bad says that it ended too soon.

@@ -60,10 +60,11 @@ func (g *Generation) Verify() error {
 // scan reads the contents in the file of one generation, checks those that are
 // wanted, and enters them into index.
 func (s Store) scan(pack int, wanted map[string]bool, index map[string]place) error {
-	_, at, err := s.front(pack, true)
+	before, err := s.front(pack, true)
 	if err != nil {
 		return err
 	}
+	at := before.at
 	f, err := os.Open(s.path(pack))
 	if err != nil {
 		return s.unreadable(pack, err)

@@ -55,7 +55,7 @@ type Head struct {
 	// return to the generation.
 	Torn string `json:"torn,omitempty"`
 
-	// Packs says how many bytes of content the generation has in which file, by
+	// Packs says how many bytes of content the generation has in which file, at most, by
 	// the number of the generation that the file is of.
 	Packs map[int]int64 `json:"packs,omitempty"`
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"instar/runtime/plan"
 	"instar/runtime/state"
@@ -47,7 +46,7 @@ func (k Keeper) Keep(m *Made) error {
 	if err := k.make(); err != nil {
 		return err
 	}
-	w := &writer{Generation: g, made: m, known: k.known(st), used: map[string]bool{}}
+	w := &writer{Generation: g, made: m, last: k.last(st), written: map[hash]bool{}}
 	if err := w.paths(); err != nil {
 		return err
 	}
@@ -64,100 +63,184 @@ func (k Keeper) Keep(m *Made) error {
 	return nil
 }
 
-// known returns which contents need not be written again: for each hash, the
-// generation whose file has it. A file that is not kept for itself any more, and
-// of which less than half is in use, is on its way out.
-func (k Keeper) known(st *state.State) map[string]int {
+// last is what the generation before has: no content of it need be written again.
+type last struct {
+	entries []entry
+	sources []Source
+	usable  map[int]bool // generations whose files are to stay
+	packs   map[hash]int // of all contents, by hash; nil until many are sought
+	sought  int
+}
+
+// last reads the generation before the one that st names. The file of one that
+// is not kept for itself any more, and of which less than half is in use, is on
+// its way out.
+func (k Keeper) last(st *state.State) *last {
+	l := &last{usable: map[int]bool{}}
 	numbers, err := k.Store.known(st.Generation-1, 0)
 	if err != nil || len(numbers) == 0 {
-		return nil
+		return l
 	}
-	last, err := k.read(numbers[len(numbers)-1])
+	before, entries, err := k.entries(numbers[len(numbers)-1])
 	if err != nil {
-		return nil // all is written anew
+		return l // all is written anew
 	}
-	usable := map[int]bool{}
-	for pack, live := range last.Packs {
+	l.entries, l.sources = entries, before.Sources
+	for pack, live := range before.Packs {
 		info, err := os.Lstat(k.path(pack))
-		if err != nil {
-			continue
-		}
-		usable[pack] = pack > st.Generation-Kept || info.Size() <= 2*live
-	}
-	known := make(map[string]int, len(last.Paths))
-	for _, p := range last.Paths {
-		if p.Pack != 0 && usable[p.Pack] {
-			known[p.Hash] = p.Pack
+		if err == nil {
+			l.usable[pack] = pack > st.Generation-Kept || info.Size() <= 2*live
 		}
 	}
-	for _, s := range last.Sources {
-		if s.Pack != 0 && usable[s.Pack] {
-			known[s.Hash] = s.Pack
+	return l
+}
+
+// few is how many contents are sought one by one.
+const few = 16
+
+// pack returns the generation whose file has a content, or 0.
+func (l *last) pack(h hash) int {
+	l.sought++
+	for _, s := range l.sources {
+		if known, err := rawHash(s.Hash); err == nil && known == h && l.usable[s.Pack] {
+			return s.Pack
 		}
 	}
-	return known
+	if l.sought > few {
+		if l.packs == nil {
+			l.packs = make(map[hash]int, len(l.entries))
+			for i := range l.entries {
+				if e := &l.entries[i]; l.usable[e.pack] {
+					l.packs[e.hash] = e.pack
+				}
+			}
+		}
+		return l.packs[h]
+	}
+	for i := range l.entries {
+		if e := &l.entries[i]; e.hash == h && l.usable[e.pack] {
+			return e.pack
+		}
+	}
+	return 0
+}
+
+func rawHash(text string) (h hash, err error) {
+	if len(text) != 2*hashLen {
+		return h, fmt.Errorf("%q is no SHA-256", text)
+	}
+	_, err = hex.Decode(h[:], []byte(text))
+	return h, err
 }
 
 // writer puts the file of a generation together.
 type writer struct {
 	*Generation
-	made  *Made
-	known map[string]int
-	fresh []fresh         // contents that are to be written
-	used  map[string]bool // contents that are counted in Packs
+	made    *Made
+	last    *last
+	entries []entry
+	fresh   []fresh // contents that are to be written
+	written map[hash]bool
 }
 
 // fresh is a content that is not kept yet.
 type fresh struct {
-	hash string
+	hash hash
 	data []byte
 }
 
 // content has a content kept, once, and returns where that is.
-func (w *writer) content(hash string, data []byte) (pack int) {
-	defer func() {
-		if !w.used[hash] {
-			w.used[hash] = true
-			w.Packs[pack] += int64(len(data))
-		}
-	}()
-	pack, ok := w.known[hash]
-	if !ok {
-		if w.known == nil {
-			w.known = map[string]int{}
-		}
-		pack = w.Number
-		w.known[hash] = pack
-		w.fresh = append(w.fresh, fresh{hash, data})
+func (w *writer) content(h hash, data []byte) int {
+	if w.written[h] {
+		return w.Number
 	}
-	return pack
+	if pack := w.last.pack(h); pack != 0 {
+		return pack
+	}
+	w.written[h] = true
+	w.fresh = append(w.fresh, fresh{h, data})
+	return w.Number
 }
 
-// paths lists what the instance owns.
+// paths lists what the instance owns. Most of it is as it was in the generation
+// before: then nothing is sorted, and no content looked at.
 func (w *writer) paths() error {
 	owned := w.made.State.Owned
-	w.Paths = make([]Path, 0, len(owned))
-	for _, name := range plan.SortedKeys(owned) {
-		rec := owned[name]
-		p := Path{Name: name, Kind: rec.Kind, Mode: rec.Mode, UID: rec.UID, GID: rec.GID,
-			Once: rec.Once, Implicit: rec.Implicit, Made: rec.By != "", Hash: rec.Hash}
-		if p.Hash != "" && !p.Made && !p.Once {
-			data, ok, err := w.made.Content(name, p.Hash)
-			if err != nil {
-				return fmt.Errorf("cannot keep %q: %w", name, err)
-			}
-			if ok && len(data) <= MaxContent {
-				p.Size, p.Pack = int64(len(data)), w.content(p.Hash, data)
+	w.entries = make([]entry, 0, len(owned))
+	for i := range w.last.entries {
+		was := &w.last.entries[i]
+		if rec, ok := owned[was.name]; ok {
+			if err := w.path(was.name, &rec, was); err != nil {
+				return err
 			}
 		}
-		w.Paths = append(w.Paths, p)
+	}
+	if len(w.entries) == len(owned) {
+		return nil
+	}
+	old := make(map[string]*entry, len(w.entries))
+	for i := range w.last.entries {
+		old[w.last.entries[i].name] = &w.last.entries[i]
+	}
+	w.entries, w.fresh, w.Packs = w.entries[:0], nil, map[int]int64{}
+	w.written = map[hash]bool{}
+	for _, name := range plan.SortedKeys(owned) {
+		rec := owned[name]
+		if err := w.path(name, &rec, old[name]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// path enters one path; was is what the generation before had there, or nil.
+func (w *writer) path(name string, rec *state.Owned, was *entry) (err error) {
+	e := entry{name: name, bits: bitsOf(rec), mode: rec.Mode, uid: rec.UID, gid: rec.GID}
+	if rec.Hash != "" {
+		if e.hash, err = rawHash(rec.Hash); err != nil {
+			return fmt.Errorf("cannot keep %q: %w", name, err)
+		}
+	}
+	switch {
+	case e.bits&bitHash == 0 || e.bits&(bitMade|bitOnce) != 0:
+	case was != nil && was.hash == e.hash && w.last.usable[was.pack]:
+		e.size, e.pack = was.size, was.pack
+	default:
+		data, ok, err := w.made.Content(name, rec.Hash)
+		if err != nil {
+			return fmt.Errorf("cannot keep %q: %w", name, err)
+		}
+		if ok && len(data) <= MaxContent {
+			e.size, e.pack = int64(len(data)), w.content(e.hash, data)
+		}
+	}
+	if e.pack != 0 {
+		w.Packs[e.pack] += e.size // one that is there many times counts as often
+	}
+	w.entries = append(w.entries, e)
+	return nil
+}
+
+func bitsOf(rec *state.Owned) byte {
+	bits := kindBits(rec.Kind)
+	if rec.Once {
+		bits |= bitOnce
+	}
+	if rec.Implicit {
+		bits |= bitImplicit
+	}
+	if rec.By != "" {
+		bits |= bitMade
+	}
+	if rec.Hash != "" {
+		bits |= bitHash
+	}
+	return bits
+}
+
 // write writes the file beside its place, and moves it there.
 func (w *writer) write() (err error) {
-	front, err := encode(&w.Head, w.Paths)
+	front, err := encode(&w.Head, w.entries)
 	if err != nil {
 		return err
 	}
@@ -174,10 +257,9 @@ func (w *writer) write() (err error) {
 	if err = errors.Join(w.contents(file, front), file.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(final+tmpSuffix, final); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(final))
+	// A power cut may lose the name, but never leave half a file: the generation is
+	// there whole or not at all.
+	return os.Rename(final+tmpSuffix, final)
 }
 
 func (w *writer) contents(file *os.File, front []byte) error {
@@ -185,10 +267,7 @@ func (w *writer) contents(file *os.File, front []byte) error {
 	_, _ = out.Write(front) // Flush tells
 	var buf []byte
 	for _, c := range w.fresh {
-		var err error
-		if buf, err = hex.AppendDecode(buf[:0], []byte(c.hash)); err != nil {
-			return err
-		}
+		buf = append(buf[:0], c.hash[:]...)
 		buf = binary.AppendUvarint(buf, uint64(len(c.data)))
 		_, _ = out.Write(buf)
 		_, _ = out.Write(c.data)
@@ -197,14 +276,4 @@ func (w *writer) contents(file *os.File, front []byte) error {
 		return err
 	}
 	return file.Sync()
-}
-
-// syncFolder makes a rename durable, where the system can.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	_ = d.Sync() // not every system can sync a folder; the rename stands
-	return d.Close()
 }

@@ -35,7 +35,12 @@ func (k Keeper) sources(w *writer) error {
 	for _, name := range plan.SortedKeys(s.found) {
 		one := s.found[name]
 		if one.Kind == plan.KindFile {
-			one.Pack = w.content(one.Hash, s.content[one.Hash])
+			h, err := rawHash(one.Hash)
+			if err != nil {
+				return err
+			}
+			one.Pack = w.content(h, s.content[one.Hash])
+			w.Packs[one.Pack] += one.Size
 		}
 		w.Sources = append(w.Sources, one)
 	}
