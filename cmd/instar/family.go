@@ -129,7 +129,7 @@ func (f *family) converge(ctx context.Context, parent *instance, c *engine.Child
 // stage stores a copy of a child's profile, unless the one that is stored is of
 // what is there now.
 func (in *instance) stage(c *engine.Child) (*requests.Copy, error) {
-	if !c.Stale {
+	if !c.Touched {
 		copied, err := requests.Current(in.folder)
 		if err == nil {
 			copied.Prune()

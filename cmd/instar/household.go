@@ -224,7 +224,7 @@ func (s *serving) carry(in *instance, c *engine.Child, asked bool) (engine.Outco
 	child.relations.mu.Lock()
 	same := known != nil && child.last != nil && child.last.Error == nil && c.Differs == "" && !asked
 	child.wanted = c
-	if c.Stale {
+	if c.Touched {
 		child.copied, err = child.instance.stage(c)
 	}
 	last := child.last

@@ -94,11 +94,15 @@ func (k *kin) complete(c *engine.Child) error {
 	}
 	copied, err := requests.Current(k.parent.home.Instance(c.Instance))
 	if err != nil || copied.Source != s.Profile {
-		c.Stale = true
+		c.Stale, c.Touched = true, true
 		return nil
 	}
-	seen, err := requests.See(c.From, k.skip(s.Root)...)
-	c.Stale = err != nil || seen != copied.Seen
+	skip := k.skip(s.Root)
+	if seen, err := requests.See(c.From, skip...); err == nil && seen == copied.Seen {
+		return nil
+	}
+	digest, err := requests.DigestOf(c.From, skip...)
+	c.Stale, c.Touched = err != nil || digest != copied.Digest, true
 	return nil
 }
 

@@ -45,6 +45,7 @@ type Child struct {
 	Settings state.Settings
 	From     string // absolute path of the profile that is copied
 	Stale    bool   // the copy is missing, or not of what is there now
+	Touched  bool   // what is there now looks otherwise than what was copied
 }
 
 // Outcome is what came of one child.

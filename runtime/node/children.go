@@ -101,7 +101,7 @@ func (c *children) fulfil(ctx context.Context, child *engine.Child) (engine.Outc
 // evaluated. What does not lie in the parent's profile is copied when an operator
 // asks, or when nobody but the node's user can have written it.
 func (c *children) stage(k *kept, child *engine.Child) error {
-	if !child.Stale {
+	if !child.Touched {
 		return nil
 	}
 	source := child.Settings.Profile

@@ -103,8 +103,17 @@ func StageFrom(f state.Folder, from, source string, skip ...string) (*Copy, erro
 	if c.Seen, err = See(from, skip...); err != nil {
 		return nil, err
 	}
-	return c, c.fill(dir, skip)
+	if err := c.fill(dir, skip); err != nil {
+		return nil, err
+	}
+	if now, err := Current(f); err == nil && c.Same(now) && c.Source == now.Source {
+		return c, c.Use() // it is what is run; only the source looks otherwise
+	}
+	return c, nil
 }
+
+// Same reports whether two copies are of the same content.
+func (c *Copy) Same(other *Copy) bool { return c.Digest == other.Digest && c.Entry == other.Entry }
 
 // Put stores a copy of the folder dir, which is not run yet, in place of one of
 // source, which may be gone: it is what counts until source changes. Entry is
@@ -274,8 +283,18 @@ type dirMode struct {
 	mode fs.FileMode
 }
 
-// copyAll copies what belongs to a profile and returns its digest. Modes stay,
-// since the profile may copy files with theirs: nobody else gets into the folder.
+// DigestOf is the digest that a copy of the profile at from would have.
+func DigestOf(from string, skip ...string) (string, error) {
+	dir, err := folderOf(from)
+	if err != nil {
+		return "", err
+	}
+	return copyAll(dir, "", skip)
+}
+
+// copyAll copies what belongs to a profile and returns its digest; to nowhere, it
+// only computes that. Modes stay, since the profile may copy files with theirs:
+// nobody else gets into the folder.
 func copyAll(from, to string, skip []string) (string, error) {
 	in, err := os.OpenRoot(from)
 	if err != nil {
@@ -289,6 +308,8 @@ func copyAll(from, to string, skip []string) (string, error) {
 		target := filepath.Join(to, name)
 		fmt.Fprintf(sum, "%q %o ", name, info.Mode()&(fs.ModeType|fs.ModePerm))
 		switch {
+		case info.IsDir() && to == "":
+			return nil
 		case info.IsDir():
 			dirs = append(dirs, dirMode{target, info.Mode().Perm() | 0o700})
 			return os.Mkdir(target, 0o700)
@@ -298,7 +319,12 @@ func copyAll(from, to string, skip []string) (string, error) {
 				return err
 			}
 			fmt.Fprintf(sum, "%q\n", text)
+			if to == "" {
+				return nil
+			}
 			return os.Symlink(text, target)
+		case to == "":
+			return digestFile(in, name, sum)
 		}
 		return copyFile(in, name, target, info.Mode().Perm(), sum)
 	})
@@ -320,11 +346,26 @@ func copyFile(in *os.Root, name, target string, mode fs.FileMode, sum io.Writer)
 	if err != nil {
 		return err
 	}
-	one := sha256.New()
-	n, err := io.Copy(io.MultiWriter(dst, one), io.LimitReader(src, maxBytes))
-	fmt.Fprintf(sum, "%d %x\n", n, one.Sum(nil))
+	err = digestInto(sum, dst, src)
 	if err == nil {
 		err = dst.Chmod(mode | 0o400)
 	}
 	return errors.Join(err, dst.Close())
+}
+
+func digestFile(in *os.Root, name string, sum io.Writer) error {
+	src, err := in.Open(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return digestInto(sum, io.Discard, src)
+}
+
+// digestInto copies src to dst, and adds its length and hash to sum.
+func digestInto(sum, dst io.Writer, src io.Reader) error {
+	one := sha256.New()
+	n, err := io.Copy(io.MultiWriter(dst, one), io.LimitReader(src, maxBytes))
+	fmt.Fprintf(sum, "%d %x\n", n, one.Sum(nil))
+	return err
 }
