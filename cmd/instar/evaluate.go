@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"instar/builtins"
+	"instar/runtime/apply"
 	"instar/runtime/engine"
 	"instar/runtime/fsys"
 	"instar/runtime/plan"
@@ -64,7 +67,7 @@ func evaluator(home state.Home, name string, s state.Settings, w who, limits eva
 			return nil, err
 		}
 		req.Inputs.Values = st.Values
-		p, err := eval.Evaluate(ctx, req, observer(view), limits)
+		p, err := eval.Evaluate(ctx, req, observer(view, ownedBy(st, home.Instance(name))), limits)
 		if err != nil {
 			return nil, asProfileError(err)
 		}
@@ -170,10 +173,37 @@ func heldPorts(home state.Home, name string) []int {
 	return ports
 }
 
+// ownedBy returns what the instance owns: of a brief state that is in its folder.
+func ownedBy(st *state.State, folder state.Folder) func() (map[string]state.Owned, error) {
+	return sync.OnceValues(func() (map[string]state.Owned, error) {
+		if len(st.Owned) > 0 {
+			return st.Owned, nil
+		}
+		full, err := folder.Load()
+		if err != nil {
+			return nil, err
+		}
+		return full.Owned, nil
+	})
+}
+
 // observer reads what commands and services made, for the profile.
-func observer(view plan.View) eval.Observe {
+// What an earlier profile had put there, and this one does not declare, is as good
+// as gone.
+func observer(view plan.View, owned func() (map[string]state.Owned, error)) eval.Observe {
 	return func(path string) ([]byte, error) {
 		info, err := view.Lstat(path)
+		if err != nil {
+			return nil, err
+		}
+		records, err := owned()
+		if err != nil {
+			return nil, err
+		}
+		left, err := apply.Leftover(records, view, path, info)
+		if left && err == nil {
+			err = &fs.PathError{Op: "observe", Path: path, Err: fs.ErrNotExist}
+		}
 		if err != nil {
 			return nil, err
 		}

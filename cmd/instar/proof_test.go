@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"instar/runtime/command"
 	"instar/runtime/report"
 )
 
@@ -39,7 +41,7 @@ func upTo(list []string) []string {
 // up to that command. The second apply then does nothing and writes nothing.
 func TestExact(t *testing.T) {
 	dir, converged, pending := proofDir(t), 0, 0
-	prove(t, 120, func(rt *rapid.T) {
+	prove(t, 100, func(rt *rapid.T) {
 		p := newProof(rt, dir)
 		for range rapid.IntRange(1, 4).Draw(rt, "profiles") {
 			for range rapid.IntRange(0, 3).Draw(rt, "by hand") {
@@ -69,6 +71,13 @@ func (p *proof) exact(t *rapid.T, d *drawing) bool {
 	}
 	was := p.tree()
 	applied := p.apply()
+	if failed := (&command.FailedError{}); planned.err == nil && errors.As(applied.err, &failed) {
+		want, got := upTo(changesOf(planned)), changesOf(applied)
+		if got = upTo(got); !slices.Equal(want[:min(len(got), len(want))], got) {
+			t.Fatalf("a command failed, after (-planned +made):\n%s\n%s", cmp.Diff(want, got), d.source())
+		}
+		return false // what it did nobody can know
+	}
 	if planned.err != nil || applied.err != nil {
 		if fmt.Sprint(planned.err) != fmt.Sprint(applied.err) && !(d.derived && planned.err == nil) {
 			t.Fatalf("plan: %v\napply: %v\n%s", planned.err, applied.err, d.source())
@@ -137,7 +146,7 @@ func (p *proof) idempotent(t *rapid.T, applied passed, source string) {
 // where the profiles make no data.
 func TestPathIndependent(t *testing.T) {
 	dir := proofDir(t)
-	prove(t, 60, func(rt *rapid.T) {
+	prove(t, 50, func(rt *rapid.T) {
 		w := wishes{commands: true, values: true, services: true}
 		var sources []string
 		p := newProof(rt, dir)

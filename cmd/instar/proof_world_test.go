@@ -95,7 +95,7 @@ func inProcess(e *engine.Engine, in *instance) {
 			return nil, err
 		}
 		req.Inputs.Values = st.Values
-		return eval.EvaluateHere(ctx, req, observer(view), in.limits)
+		return eval.EvaluateHere(ctx, req, observer(view, ownedBy(st, in.folder)), in.limits)
 	}
 }
 

@@ -289,10 +289,24 @@ func (c *Comparison) ours(name string, info plan.Info) (bool, error) {
 // After an interrupted apply all counts as ours but the foreign content that it
 // was going to replace.
 func (c *Comparison) untouched(name string, rec state.Owned, info plan.Info) (bool, error) {
+	return untouched(c.view, name, rec, info)
+}
+
+// Leftover reports whether what stands at name is what an earlier plan had there,
+// as that left it, if the plan of now declares nothing there: it is about to go.
+func Leftover(owned map[string]state.Owned, v plan.View, name string, info plan.Info) (bool, error) {
+	rec, ok := owned[name]
+	if !ok || rec.Once || rec.Foreign || rec.By != "" || info.Kind == plan.KindSpecial {
+		return false, nil
+	}
+	return untouched(v, name, rec, info)
+}
+
+func untouched(v plan.View, name string, rec state.Owned, info plan.Info) (bool, error) {
 	if rec.Claim != nil && rec.Claim.Was != wasForeign {
 		return true, nil
 	}
-	hash, err := hashOf(c.view, name, info.Kind)
+	hash, err := hashOf(v, name, info.Kind)
 	if err != nil {
 		return false, err
 	}
