@@ -29,10 +29,35 @@ func jsonValue(*Session) starlark.Value {
 				}
 				args = starlark.Tuple{value}
 			}
-			return original.CallInternal(thread, args, kwargs)
+			text, err := original.CallInternal(thread, args, kwargs)
+			if text, ok := text.(starlark.String); ok && err == nil {
+				return starlark.String(asJSON(string(text))), nil
+			}
+			return text, err
 		})
 	}
 	return &namespace{"json", members}
+}
+
+// asJSON turns the escapes that the library takes from Go, and that JSON does not
+// know, into those of JSON: a delete is \x7f there.
+func asJSON(text string) string {
+	if !strings.Contains(text, `\x`) {
+		return text
+	}
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		out.WriteByte(text[i])
+		if text[i] != '\\' || i+1 == len(text) {
+			continue
+		}
+		if i++; text[i] == 'x' {
+			out.WriteString("u00")
+		} else {
+			out.WriteByte(text[i])
+		}
+	}
+	return out.String()
 }
 
 // textKeys returns v with its path handles replaced by text where they are

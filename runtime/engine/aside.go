@@ -29,7 +29,7 @@ func (w *work) setAside(cmd *plan.Command) ([]string, error) {
 			continue
 		}
 		err := w.disk.Rename(name, asideName(name))
-		if errors.Is(err, fs.ErrNotExist) {
+		if missing(err) {
 			continue
 		}
 		if err != nil {
