@@ -26,7 +26,8 @@ type source struct {
 	label string // "template my.cnf.tmpl"
 	tmpl  *gotemplate.Template
 	// straight is what a template of texts and variables alone consists of.
-	straight []segment
+	straight    []segment
+	names, vars []string // of the call that renders it; kept for their memory
 }
 
 // maxRendered bounds what a template makes, in bytes.

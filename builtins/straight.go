@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"slices"
 	"strconv"
 	"text/template/parse"
 
@@ -67,26 +68,18 @@ func (s *source) renderStraight(vars starlark.Value) (content []byte, ok bool) {
 	if s.straight == nil || !isDict || dict.Len() > straightVars {
 		return nil, false
 	}
-	var names, texts [straightVars]string
-	n, size := 0, 0
+	size := 0
+	s.names, s.vars = s.names[:0], s.vars[:0]
 	for key, value := range dict.Entries() {
 		name, isText := key.(starlark.String)
 		if !isText || !isIdentifier(string(name)) {
 			return nil, false
 		}
-		if texts[n], ok = plainText(value); !ok {
+		text, plain := plainText(value)
+		if !plain {
 			return nil, false
 		}
-		names[n] = string(name)
-		n++
-	}
-	find := func(name string) int {
-		for i := range n {
-			if names[i] == name {
-				return i
-			}
-		}
-		return -1
+		s.names, s.vars = append(s.names, string(name)), append(s.vars, text)
 	}
 	var at [2 * straightVars]int8
 	if len(s.straight) > len(at) {
@@ -97,12 +90,12 @@ func (s *source) renderStraight(vars starlark.Value) (content []byte, ok bool) {
 		if seg.name == "" {
 			break
 		}
-		k := find(seg.name)
+		k := slices.Index(s.names, seg.name)
 		if k < 0 {
 			return nil, false
 		}
 		at[i] = int8(k)
-		size += len(texts[k])
+		size += len(s.vars[k])
 	}
 	if size > maxStraight {
 		return nil, false
@@ -111,7 +104,7 @@ func (s *source) renderStraight(vars starlark.Value) (content []byte, ok bool) {
 	for i, seg := range s.straight {
 		content = append(content, seg.text...)
 		if seg.name != "" {
-			content = append(content, texts[at[i]]...)
+			content = append(content, s.vars[at[i]]...)
 		}
 	}
 	return content, true

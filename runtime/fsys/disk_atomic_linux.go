@@ -29,7 +29,7 @@ func (d *fdDisk) writeFile(rel string, data []byte, mode uint32, uid, gid int) b
 	if err == nil && n < len(data) {
 		err = unix.EINTR // or no room: the long way finds out
 	}
-	if err == nil && (uid != -1 || gid != -1) {
+	if err == nil && !owned(fd, uid, gid) {
 		err = unix.Fchown(fd, uid, gid)
 	}
 	if err == nil {
@@ -45,6 +45,15 @@ func (d *fdDisk) writeFile(rel string, data []byte, mode uint32, uid, gid int) b
 		_ = unix.Unlinkat(p.fd, tmp, 0) // if it stays, the long way removes it
 	}
 	return err == nil
+}
+
+// owned reports whether an open file has this owner already; -1 is any.
+func owned(fd, uid, gid int) bool {
+	if uid == -1 && gid == -1 {
+		return true
+	}
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && (uid == -1 || int(st.Uid) == uid) && (gid == -1 || int(st.Gid) == gid)
 }
 
 // makeDir does what MakeDir does where one call makes a folder that is at once as

@@ -65,8 +65,24 @@ func appendOwned(out []byte, owned map[string]Owned) []byte {
 	if owned == nil {
 		return append(out, "null"...)
 	}
+	names := plan.SortedKeys(owned)
 	out = append(out, '{')
-	for i, name := range plan.SortedKeys(owned) {
+	if len(names) < manyOwned {
+		return append(appendEntries(out, owned, names), '}')
+	}
+	half := len(names) / 2
+	second := make(chan []byte)
+	go func() { second <- appendEntries(make([]byte, 0, half*ownedSize), owned, names[half:]) }()
+	out = append(appendEntries(out, owned, names[:half]), ',')
+	out = append(out, <-second...)
+	return append(out, '}')
+}
+
+// manyOwned is from how many entries on a second processor pays.
+const manyOwned = 4096
+
+func appendEntries(out []byte, owned map[string]Owned, names []string) []byte {
+	for i, name := range names {
 		if i > 0 {
 			out = append(out, ',')
 		}
@@ -74,7 +90,7 @@ func appendOwned(out []byte, owned map[string]Owned) []byte {
 		o := owned[name]
 		out = o.append(out)
 	}
-	return append(out, '}')
+	return out
 }
 
 // append writes o as encoding/json would.

@@ -79,6 +79,22 @@ func TestEncodeIsJSON(t *testing.T) {
 	})
 }
 
+// So it is where there is much.
+func TestEncodeMany(t *testing.T) {
+	s := ofManyUnits()
+	got, err := Encode(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, append(want, '\n')) {
+		t.Error("it is not what encoding/json writes")
+	}
+}
+
 // What a State has, Encode writes.
 func TestEncodeKnowsEveryField(t *testing.T) {
 	var got []string
@@ -129,8 +145,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// manyOwned is what 10,000 units own.
-func manyOwned() *State {
+// ofManyUnits is what 10,000 units own.
+func ofManyUnits() *State {
 	s := New("web")
 	for i := range 10000 {
 		dir := fmt.Sprintf("srv/unit-%d", i)
@@ -143,7 +159,7 @@ func manyOwned() *State {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	s := manyOwned()
+	s := ofManyUnits()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Encode(s); err != nil {
@@ -153,7 +169,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	data, err := Encode(manyOwned())
+	data, err := Encode(ofManyUnits())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -134,17 +134,27 @@ func (f Folder) Save(s *State) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the state: %w", err)
 	}
-	old, err := os.ReadFile(f.Path("state.json"))
-	if err == nil && bytes.Equal(old, data) {
+	exists, same := f.says(data)
+	if same {
 		return nil
 	}
 	if err := f.Make(); err != nil {
 		return err
 	}
-	if err := WriteFile(f.Path("state.json"), data, 0o600); err != nil || old != nil {
+	if err := WriteFile(f.Path("state.json"), data, 0o600); err != nil || exists {
 		return err
 	}
 	return SyncFolders(filepath.Dir(string(f)))
+}
+
+// says reports whether there is a state.json, and whether it holds data.
+func (f Folder) says(data []byte) (exists, same bool) {
+	info, err := os.Stat(f.Path("state.json"))
+	if err != nil || info.Size() != int64(len(data)) {
+		return err == nil, false
+	}
+	old, err := os.ReadFile(f.Path("state.json"))
+	return true, err == nil && bytes.Equal(old, data)
 }
 
 // Make creates the folder when it is missing.
