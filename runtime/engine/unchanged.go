@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -169,18 +170,18 @@ func (r *run) servicesMatch(ctx context.Context, specs []service.Spec, st *state
 // changed within it, nobody can say whether it was changed once more.
 const tick = 20 * time.Millisecond
 
-// remember saves, after a complete round, what lets the next one be spared. It
-// is an optimization: when anything is in doubt, there is none.
-func (w *work) remember() {
+// remember saves, after a complete round, what lets the next one be spared, as g
+// has gathered it. It is an optimization: when anything is in doubt, there is none.
+func (w *work) remember(g *gathering) {
 	if w.Cache == nil || w.Planning {
 		return
 	}
-	if !w.plan.Complete() || !w.cacheIt() {
+	if g == nil || !w.cacheIt(g) {
 		w.Cache.DropCache()
 	}
 }
 
-func (w *work) cacheIt() bool {
+func (w *work) cacheIt(g *gathering) bool {
 	key, err := w.cacheKey(w.state)
 	if err != nil {
 		return false
@@ -189,11 +190,9 @@ func (w *work) cacheIt() bool {
 	if err != nil {
 		return false
 	}
-	g := &gathering{work: w, disk: w.view.Disk(), ok: true, verify: map[string]string{}}
-	g.settleClock()
-	g.back.wait()
+	g.wait()
 	c := &state.Cache{Key: key, Brief: w.state, OK: w.resources(), Specs: specs}
-	c.Inside, c.Outside, c.Folders = g.inside(), g.outside(), g.folders()
+	c.Inside, c.Outside, c.Folders = g.entries, g.outside(), g.folders()
 	if !g.ok || !g.verified() || w.publishedBy(w.state) != w.requests.told {
 		return false
 	}
@@ -214,11 +213,39 @@ func (w *work) resources() int {
 // gathering collects what lstat says of everything that a run depends on.
 type gathering struct {
 	*work
-	disk afero.Fs
-	ok   bool
+	disk    afero.Fs
+	owned   map[string]state.Owned // as it is about to be settled
+	sources map[string]string      // see apply.View
+	done    chan struct{}          // closed when entries are those of the root
+	entries []state.Entry
+	ok      bool
 	// verify holds, by path, the hash that a file has to have which was changed
 	// so short a time ago that lstat cannot vouch for it.
 	verify map[string]string
+}
+
+// gather begins to look at what the next state owns, while that is saved; nil when
+// nothing is to be remembered. The caller waits for it.
+func (w *work) gather(next *state.State) *gathering {
+	if w.Cache == nil || w.Planning || !w.plan.Complete() {
+		return nil
+	}
+	g := &gathering{work: w, disk: w.view.Disk(), owned: next.Owned, sources: maps.Clone(w.view.Sources()),
+		done: make(chan struct{}), ok: true, verify: map[string]string{}}
+	go func() {
+		defer close(g.done)
+		g.settleClock()
+		g.back.wait()
+		g.entries = g.inside()
+	}()
+	return g
+}
+
+// wait returns when nothing is looked at any more.
+func (g *gathering) wait() {
+	if g != nil {
+		<-g.done
+	}
 }
 
 // settleClock waits until the clock has left the tick of the last write.
@@ -235,7 +262,7 @@ func (g *gathering) recent(sig fsys.Sig) bool {
 
 func (g *gathering) inside() []state.Entry {
 	how := map[string]byte{}
-	for name, rec := range g.state.Owned {
+	for name, rec := range g.owned {
 		switch {
 		case rec.Once:
 			how[name] = state.Exists
@@ -267,8 +294,7 @@ func (g *gathering) inside() []state.Entry {
 			}
 		}
 	}
-	sources := g.view.Sources()
-	for name := range sources {
+	for name := range g.sources {
 		how[name] = state.Exact
 	}
 	names := plan.SortedKeys(how)
@@ -276,25 +302,26 @@ func (g *gathering) inside() []state.Entry {
 	for i, name := range names {
 		entries[i] = state.Entry{Path: name, How: how[name]}
 	}
-	g.describe(entries, sources)
+	g.describe(entries)
 	return entries
 }
 
 // describe fills in what lstat says of the entries. What this run did not change
 // it had looked at before it compared, and what was compared need not be read
 // again, unless it was changed so shortly before that lstat cannot vouch for it.
-func (g *gathering) describe(entries []state.Entry, sources map[string]string) {
+func (g *gathering) describe(entries []state.Entry) {
+	sources := g.sources
 	var look, read []int
 	for i := range entries {
 		e := &entries[i]
-		rec := g.state.Owned[e.Path]
+		rec := g.owned[e.Path]
 		sig, seen := g.view.Seen(e.Path)
 		again, verified := g.back.sig(e.Path)
 		switch {
 		case verified && e.How == state.Exact && sources[e.Path] == "":
 			e.Sig = again
 		case seen && !g.dirty && !g.changed[e.Path]:
-			g.describeOne(e, sig, nil, sources)
+			_ = g.describeOne(e, sig, nil) // there is no error
 		case g.changed[e.Path] && e.How == state.Exact && rec.Kind == plan.KindFile && rec.Hash != "" && sources[e.Path] == "":
 			read = append(read, i)
 		default:
@@ -302,13 +329,13 @@ func (g *gathering) describe(entries []state.Entry, sources map[string]string) {
 		}
 	}
 	err := fsys.LstatEach(g.disk, pathsOf(entries, look), func(k int, sig fsys.Sig, err error) error {
-		return g.describeOne(&entries[look[k]], sig, err, sources)
+		return g.describeOne(&entries[look[k]], sig, err)
 	})
 	var differs atomic.Bool
 	fsys.ReadEach(g.disk, pathsOf(entries, read), maxVerified, func(k int, sig fsys.Sig, data []byte, err error) {
 		e := &entries[read[k]]
 		e.Sig = sig
-		if err != nil || apply.Hash(data) != g.state.Owned[e.Path].Hash {
+		if err != nil || apply.Hash(data) != g.owned[e.Path].Hash {
 			differs.Store(true)
 		}
 	})
@@ -326,7 +353,7 @@ func pathsOf(entries []state.Entry, which []int) []string {
 	return paths
 }
 
-func (g *gathering) describeOne(e *state.Entry, sig fsys.Sig, err error, sources map[string]string) error {
+func (g *gathering) describeOne(e *state.Entry, sig fsys.Sig, err error) error {
 	switch {
 	case missing(err):
 		e.How = state.Absent
@@ -336,8 +363,8 @@ func (g *gathering) describeOne(e *state.Entry, sig fsys.Sig, err error, sources
 	}
 	e.Sig = sig
 	if e.How == state.Exact && g.recent(sig) {
-		g.verify[e.Path] = g.state.Owned[e.Path].Hash
-		if hash := sources[e.Path]; hash != "" {
+		g.verify[e.Path] = g.owned[e.Path].Hash
+		if hash := g.sources[e.Path]; hash != "" {
 			g.verify[e.Path] = hash
 		}
 	}

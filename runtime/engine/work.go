@@ -366,13 +366,15 @@ func (w *work) settle(kept map[string]state.Owned) error {
 	}
 	next.Services = w.started()
 	w.report.Generation = next.Generation
+	g := w.gather(next)
+	defer g.wait()
 	if next.Generation > w.before.Generation {
 		w.keepGeneration(next)
 	}
 	if err := w.save(next); err != nil {
 		return err
 	}
-	w.remember()
+	w.remember(g)
 	return nil
 }
 
