@@ -4,10 +4,13 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/service"
 	"instar/runtime/state"
@@ -20,6 +23,7 @@ type onDisk struct {
 	folder   state.Folder
 	evals    int
 	parts    []any
+	key      string
 	cannot   func(service.Spec) []string // Engine.Unsupported
 	warnings []string                    // of the last apply
 }
@@ -34,23 +38,28 @@ func newOnDisk(t *testing.T, parts ...any) *onDisk {
 
 func (d *onDisk) apply() []string {
 	d.t.Helper()
+	got, err := d.try()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return got
+}
+
+func (d *onDisk) try() ([]string, error) {
 	e := d.engine()
 	e.Settings.Root = d.root
 	disk := &realDisk{dir: d.root}
 	defer disk.close()
 	e.Disk, e.Cache = disk, d.folder
 	e.Unsupported = d.cannot
-	e.Key = func(*state.State) (string, error) { return "key", nil }
+	e.Key = func(*state.State) (string, error) { return "key" + d.key, nil }
 	e.Evaluate = func(context.Context, *state.State, plan.View) (*plan.Plan, error) {
 		d.evals++
 		return planOf(d.parts...), nil
 	}
 	rep, err := e.Converge(context.Background())
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	d.warnings = rep.Warnings
-	return changes(rep)
+	return changes(rep), err
 }
 
 // evaluations returns how often the profile was evaluated during do.
@@ -119,6 +128,22 @@ func TestEveryDriftIsSeen(t *testing.T) {
 			}
 			return os.Symlink("b", r+"/etc/l")
 		}, "link etc/l"},
+		"link of the same length": {func(r string) error {
+			if err := os.Remove(r + "/etc/l"); err != nil {
+				return err
+			}
+			return os.Symlink("c", r+"/etc/l")
+		}, "link etc/l"},
+		"folder missing": {func(r string) error { return os.Remove(r + "/empty") }, "mkdir empty"},
+		"folder is a link": {func(r string) error {
+			if err := os.Remove(r + "/empty"); err != nil {
+				return err
+			}
+			return os.Symlink("etc", r+"/empty")
+		}, ""},
+		"owner":        {func(r string) error { return os.Chown(r+"/etc/a", 12, -1) }, "chown etc/a"},
+		"group":        {func(r string) error { return os.Chown(r+"/etc/a", -1, 12) }, "chown etc/a"},
+		"folder owner": {func(r string) error { return os.Chown(r+"/etc", 12, 12) }, "chown etc"},
 		"once missing": {func(r string) error { return os.Remove(r + "/data/seed") }, "write data/seed"},
 		"drop-in": {func(r string) error {
 			if err := os.Mkdir(r+"/etc/services", 0o750); err != nil {
@@ -127,20 +152,115 @@ func TestEveryDriftIsSeen(t *testing.T) {
 			return os.WriteFile(r+"/etc/services/new", []byte("#!/bin/sh\n"), 0o750)
 		}, "start new"},
 	}
+	few := []any{ours(dir("etc")), ours(file("etc/a", "one")), link("etc/l", "a"), dir("empty"), once(dir("data")), once(file("data/seed", "x"))}
 	for name, drift := range drifts {
-		t.Run(name, func(t *testing.T) {
-			d := newOnDisk(t, dir("etc"), file("etc/a", "one"), link("etc/l", "a"), once(dir("data")), once(file("data/seed", "x")))
-			d.apply()
-			if n, _ := d.evaluations(d.apply); n != 0 {
-				t.Fatal("there is no cache to be fooled")
-			}
-			if err := drift.do(d.root); err != nil {
-				t.Fatal(err)
-			}
-			expect(t, d.apply(), drift.want)
-			expect(t, d.apply())
-		})
+		if (strings.Contains(name, "owner") || name == "group") && os.Geteuid() != 0 {
+			continue // only root can give files away
+		}
+		// Where there is much, it is written, read again and looked at by several
+		// processors. With another key, the profile is evaluated, and what was
+		// verified is not read again.
+		for how, parts := range map[string][]any{"few": few, "many": append(manyUnits(), few...), "evaluated": append(manyUnits(), few...)} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				d := newOnDisk(t, parts...)
+				d.apply()
+				if n, _ := d.evaluations(d.apply); n != 0 {
+					t.Fatal("there is no cache to be fooled")
+				}
+				if err := drift.do(d.root); err != nil {
+					t.Fatal(err)
+				}
+				if how == "evaluated" {
+					d.key = "other"
+				}
+				if drift.want == "" {
+					if _, err := d.try(); err == nil {
+						t.Error("nobody noticed")
+					}
+					return
+				}
+				expect(t, d.apply(), drift.want)
+				expect(t, d.apply())
+			})
+		}
 	}
+}
+
+// ours is r with whoever runs the test as its owner.
+func ours(r plan.PathResource) plan.PathResource {
+	switch r := r.(type) {
+	case *plan.Dir:
+		r.UID, r.GID = os.Geteuid(), os.Getegid()
+	case *plan.File:
+		r.UID, r.GID = os.Geteuid(), os.Getegid()
+	}
+	return r
+}
+
+// What was written is on the disk before the state says so, and before anything
+// else is: by one call, however much it is.
+func TestSyncedBeforeSettled(t *testing.T) {
+	w := newWorld(t)
+	disk := &orderLog{Overlay: w.overlay}
+	store := orderStore{w.store, disk}
+	w.disk, w.saver = disk, store
+	w.converge(append(manyUnits(), program("alpha"))...)
+	want := []string{"claim", "write", "sync", "settle"}
+	if !slices.Equal(disk.events, want) {
+		t.Errorf("got %q, want %q", disk.events, want)
+	}
+	disk.events = nil
+	w.converge(append(manyUnits(), program("alpha"))...)
+	if len(disk.events) > 0 {
+		t.Errorf("nothing was to be done, but %q", disk.events)
+	}
+}
+
+// orderLog is a disk that notes what comes after what.
+type orderLog struct {
+	*fsys.Overlay
+	mu     sync.Mutex
+	events []string
+}
+
+func (l *orderLog) note(what string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.events); n == 0 || l.events[n-1] != what || what != "write" {
+		l.events = append(l.events, what)
+	}
+}
+
+func (l *orderLog) Rename(from, to string) error {
+	l.note("write")
+	return l.Overlay.Rename(from, to)
+}
+
+func (l *orderLog) SyncFS() error {
+	l.note("sync")
+	return l.Overlay.SyncFS()
+}
+
+// orderStore notes what it saves, too.
+type orderStore struct {
+	*state.Memory
+	log *orderLog
+}
+
+func (o orderStore) Save(s *state.State) error {
+	before := o.Saves
+	err := o.Memory.Save(s)
+	if o.Saves == before {
+		return err
+	}
+	for _, rec := range s.Owned {
+		if rec.Claim != nil {
+			o.log.note("claim")
+			return err
+		}
+	}
+	o.log.note("settle")
+	return err
 }
 
 func TestCacheMayBeBroken(t *testing.T) {

@@ -33,6 +33,7 @@ type work struct {
 	dirty   bool
 	changed map[string]bool // paths edited in this round
 	back    *readBack       // of what was written; nil: nothing is read again yet
+	synced  bool            // nothing was edited since all was made durable
 	rooted  bool            // this apply creates the root
 	wanted  map[string]state.Requested
 	before  *state.State // as it was loaded
@@ -250,10 +251,12 @@ func (w *work) perform(ctx context.Context) error {
 
 // sync makes what was written durable before the state says that it is there.
 func (w *work) sync() error {
-	if w.disk == nil || len(w.changed) == 0 {
+	if w.disk == nil || len(w.changed) == 0 || w.synced && !w.dirty {
 		return nil
 	}
-	return fsys.SyncFS(w.disk)
+	err := fsys.SyncFS(w.disk)
+	w.synced = err == nil
+	return err
 }
 
 func (w *work) step(step apply.Step) error {
@@ -287,6 +290,7 @@ func (w *work) edit(e plan.Edit) error {
 // edited notes and tells that an edit was made.
 func (w *work) edited(e plan.Edit, diff string) {
 	w.changed[e.Path], w.writes[e.Path] = true, true
+	w.synced = false
 	w.record(report.Change{Op: string(e.Op), Path: e.Path, Why: e.Why, At: e.At.String(), Diff: diff})
 }
 
