@@ -77,7 +77,7 @@ func (r *run) process(ctx context.Context) error {
 	if !fast {
 		err = r.rounds(ctx)
 	}
-	r.beyond()
+	r.beyond(err)
 	if err != nil {
 		return err
 	}

@@ -240,7 +240,8 @@ func (f *Foresight) touch(view *apply.View, name string) {
 func (f *Foresight) look(view *apply.View, name string) planfile.Found {
 	info, err := view.Lstat(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR),
+		errors.Is(err, fsys.ErrRefused): // where a link leads is nothing of the instance
 		return planfile.Found{Kind: planfile.Nothing}
 	case err != nil:
 		return planfile.Found{Kind: f.mask.String(err.Error())}

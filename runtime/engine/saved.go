@@ -127,10 +127,11 @@ func changedPath(planned, now []plan.Edit) string {
 	return "."
 }
 
-// beyond tells what was done that the saved plan had not foreseen: what a
-// command's effect called for.
-func (r *run) beyond() {
-	if r.Saved == nil {
+// beyond tells what was done that the saved plan had not foreseen, and what was
+// not done that it had: what a command's effect called for, or somebody who was at
+// work meanwhile.
+func (r *run) beyond(err error) {
+	if r.Saved == nil || len(r.report.Differences) > 0 {
 		return
 	}
 	planned := map[[3]string]int{}
@@ -141,6 +142,16 @@ func (r *run) beyond() {
 		key := [3]string{c.Op, c.Path, c.Name}
 		if planned[key]--; planned[key] < 0 {
 			r.warn(fmt.Sprintf("%s: not in the saved plan: %s %s%s (%s)", c.At, c.Op, c.Path, c.Name, c.Why))
+		}
+	}
+	if err != nil {
+		return // which says why the rest was not done
+	}
+	for _, e := range r.Saved.Edits {
+		key := [3]string{string(e.Op), e.Path, e.Name}
+		if planned[key] > 0 {
+			planned[key]--
+			r.warn(fmt.Sprintf("%s: in the saved plan, and not called for any more: %s %s%s", e.At, e.Op, e.Path, e.Name))
 		}
 	}
 }
