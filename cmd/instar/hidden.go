@@ -28,6 +28,9 @@ func hiddenModes() {
 		if code, ok := shim.Main(os.Args[2:]); ok {
 			os.Exit(code)
 		}
+		if code, ok := nodeScript(os.Args[2:]); ok {
+			os.Exit(code)
+		}
 	}
 }
 

@@ -77,6 +77,9 @@ func TestScripts(t *testing.T) {
 				return os.Geteuid() == 0, nil
 			case "initscripts": // may be written: .ci/inits/run says so
 				return os.Getenv("INSTAR_INIT") != "", nil
+			case "booted": // by an init that runs scripts
+				_, ok := scriptedInit()
+				return os.Getenv("INSTAR_INIT") != "" && ok, nil
 			case "hardmemory": // not under the race detector, which needs memory of its own
 				return runtime.GOOS == "linux" && !raced, nil
 			}

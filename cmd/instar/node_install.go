@@ -158,6 +158,9 @@ func (n *nodeInstaller) systemctl(ctx context.Context, args ...string) (string, 
 
 // nodeInstall has systemd run the node.
 func (a *app) nodeInstall(ctx context.Context) error {
+	if platform, ok := scriptedInit(); ok {
+		return a.nodeInstallScript(ctx, platform)
+	}
 	n, err := a.nodeInstaller()
 	if err != nil {
 		return err
@@ -244,6 +247,9 @@ func (n *nodeInstaller) upgraded(ctx context.Context) bool {
 
 // nodeUninstall ends what nodeInstall did. Services run on.
 func (a *app) nodeUninstall(ctx context.Context) error {
+	if platform, ok := scriptedInit(); ok {
+		return a.nodeUninstallScript(ctx, platform)
+	}
 	n, err := a.nodeInstaller()
 	if err != nil {
 		return err

@@ -27,27 +27,36 @@ const (
 	pollPeriod = 10 * time.Millisecond
 )
 
-// guard starts the shim, $1 with the file $2, again when it was killed or could
-// not serve, as long as $3 says that it is wanted, and $1 is there. It is a
-// shell, since that is small, and needs nothing of instar.
-const guard = `while [ -e "$3" ]; do "$1" supervise "$2"; case $? in 0 | 126 | 127) exit ;; esac; sleep 1; done`
+// guard starts a command, again and again as long as the file $1 says that it
+// is wanted, and there is such a program: until it ends with the code $2. It is
+// a shell, since that is small, and needs nothing of instar.
+const guard = `wanted=$1 good=$2; shift 2
+while [ -e "$wanted" ]; do "$@"; case $? in "$good" | 126 | 127) exit ;; esac; sleep 1; done`
+
+// Guard keeps a command running as long as the file wanted exists, and, with
+// untilGood, until it has succeeded. It returns at once.
+func Guard(wanted string, untilGood bool, argv ...string) error {
+	good := "none"
+	if untilGood {
+		good = "0"
+	}
+	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "instar-guard", wanted, good}, argv...)...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + plan.DefaultPath}
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go cmd.Wait() // in a process that lives on it must not stay a zombie
+	return nil
+}
 
 // Start has the service run, by a shim that is the program binary, and returns
 // when it was started, or waits for others. It is an error when the program
 // can't be started; it is tried again all the same. What runs already is left
 // alone.
 func Start(p Place, binary string) error {
-	return StartBy(p, func() error {
-		cmd := exec.Command("/bin/sh", "-c", guard, "instar-guard", binary, p.SpecPath(), p.wantedPath())
-		cmd.Dir = "/"
-		cmd.Env = []string{"PATH=" + plan.DefaultPath}
-		cmd.SysProcAttr = detached()
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		go cmd.Wait() // in a process that lives on it must not stay a zombie
-		return nil
-	})
+	return StartBy(p, func() error { return Guard(p.wantedPath(), true, binary, "supervise", p.SpecPath()) })
 }
 
 // StartBy is Start where launch has somebody else start the shim, and start it

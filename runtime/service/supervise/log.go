@@ -3,6 +3,7 @@ package supervise
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -11,6 +12,14 @@ import (
 // LogFile returns the log of a service in the folder of its instance's logs.
 // Older ones have ".1" (the youngest) and so on appended.
 func LogFile(dir, name string) string { return filepath.Join(dir, name+".log") }
+
+// NewLog returns what writes a log as those of services are, without a mask: in
+// whole lines, to a file that is put aside at size bytes, keep times. Its Write
+// never fails.
+func NewLog(path string, size int64, keep int) io.Writer {
+	l := &logFile{path: path, size: size, keep: keep, mask: func() func([]byte) []byte { return nil }}
+	return l.lines()
+}
 
 // logFile is one service's log. It holds whole lines, masked; what several
 // processes of the service write at once is not mixed within a line. A log

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"instar/runtime/control"
+	"instar/runtime/process"
+	"instar/runtime/service/native"
+	"instar/runtime/service/shim"
+	"instar/runtime/service/supervise"
+	"instar/runtime/state"
+)
+
+// Files in the state folder of a node that an init script runs: where it
+// listens, by which its script knows it; one that is there while it shall run;
+// and what it has to say.
+const (
+	nodeService = "node.service"
+	nodeWanted  = "node.wanted"
+	nodeLog     = "node.log"
+)
+
+// The log of a node is put aside at this size, in bytes, and as many are kept.
+const (
+	nodeLogSize = 1 << 20
+	nodeLogKeep = 3
+)
+
+// scriptedInit names the init of scripts that runs this machine, if it is one.
+func scriptedInit() (platform string, ok bool) {
+	platform = native.Detect()
+	return platform, platform == "sysv" || platform == "openrc"
+}
+
+// nodeDaemon is the node as such an init knows it.
+func (a *app) nodeDaemon() (native.Options, native.Daemon, error) {
+	binary, err := os.Executable()
+	if err == nil {
+		binary, err = filepath.EvalSymlinks(binary)
+	}
+	options := native.Options{StateDir: string(a.home), Binary: binary, User: !isRoot()}
+	return options, native.Daemon{Name: "instar-node", Description: "instar node", Spec: filepath.Join(string(a.home), nodeService)}, err
+}
+
+// nodeInstallScript has the init of that platform run the node.
+func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
+	options, d, err := a.nodeDaemon()
+	if err != nil {
+		return err
+	}
+	old, err := os.ReadFile(d.Spec)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	public, err := a.listens([]byte(nodeListens + string(old)))
+	if err != nil {
+		return err
+	}
+	settings, err := json.Marshal(public)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(string(a.home), 0o700); err != nil {
+		return err
+	}
+	in, err := native.InstallDaemon(ctx, platform, options, d)
+	if err != nil {
+		return err
+	}
+	changed := in.Changed || string(old) != string(settings)
+	if changed {
+		if err := state.WriteFile(d.Spec, settings, 0o600); err != nil {
+			return err
+		}
+	}
+	if pid := nodePID(string(a.home)); changed || pid == 0 || otherProgram(pid, options.Binary) {
+		if err := native.AskDaemon(ctx, platform, options, d); err != nil {
+			return err
+		}
+	} else {
+		a.ui.say("the node is installed already, and runs: %s", in.Path)
+		return nil
+	}
+	if in.Before {
+		a.ui.say("the node is upgraded, and runs: %s", in.Path)
+	} else {
+		a.ui.say("the node is installed, and runs: %s", in.Path)
+	}
+	return nil
+}
+
+// nodeUninstallScript ends what nodeInstallScript did. Services run on.
+func (a *app) nodeUninstallScript(ctx context.Context, platform string) error {
+	options, d, err := a.nodeDaemon()
+	if err != nil {
+		return err
+	}
+	in, err := native.UninstallDaemon(ctx, platform, options, d)
+	if err != nil {
+		return err
+	}
+	if !in.Before {
+		a.ui.say("the node is not installed")
+		return nil
+	}
+	if err := stopNode(string(a.home)); err != nil {
+		return err
+	}
+	if err := os.Remove(d.Spec); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	a.ui.say("the node is uninstalled; services run on")
+	return nil
+}
+
+// otherProgram reports whether a process executes another program than path.
+func otherProgram(pid int, path string) bool {
+	runs, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return true
+	}
+	mine, err := os.Stat(path)
+	return err == nil && !os.SameFile(runs, mine)
+}
+
+// nodeScript does what the init script of a node asks for: a verb and the path
+// of its [nodeService].
+func nodeScript(args []string) (code int, ok bool) {
+	if len(args) != 2 || filepath.Base(args[1]) != nodeService || !filepath.IsAbs(args[1]) {
+		return 0, false
+	}
+	home := filepath.Dir(args[1])
+	var err error
+	switch args[0] {
+	case "--serve":
+		return serveNode(home), true
+	case "--start":
+		err = startNode(home)
+	case "--stop":
+		err = stopNode(home)
+	case "--restart":
+		if err = stopNode(home); err == nil {
+			err = startNode(home)
+		}
+	case "--reload":
+		err = errors.New("the node reads everything anew by itself")
+	case "--status":
+		if pid := nodePID(home); pid != 0 {
+			fmt.Printf("running, process %d\n", pid)
+			return 0, true
+		}
+		fmt.Println("stopped")
+		return 3, true // as the Linux Standard Base has it
+	default:
+		return 0, false
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "instar: %v\n", err)
+		return exitFailed, true
+	}
+	return exitOK, true
+}
+
+// nodePID returns the process that serves a state folder; 0: none does.
+func nodePID(home string) int {
+	path := filepath.Join(home, nodeLock)
+	if !exists(path) {
+		return 0
+	}
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	if free, err := lock.TryLock(); err != nil || free {
+		_ = lock.Unlock()
+		return 0
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(data))) // 0: it has just come
+	return pid
+}
+
+const (
+	nodeStartTime = 20 * time.Second
+	nodeStopTime  = 15 * time.Second
+	nodePoll      = 20 * time.Millisecond
+)
+
+// startNode has a guard run the node, and returns when it serves.
+func startNode(home string) error {
+	if err := os.WriteFile(filepath.Join(home, nodeWanted), nil, 0o600); err != nil {
+		return err
+	}
+	if nodePID(home) == 0 {
+		binary, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		if err := shim.Guard(filepath.Join(home, nodeWanted), false, binary, "supervise", "--serve", filepath.Join(home, nodeService)); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), nodeStartTime)
+	defer cancel()
+	for {
+		client, err := control.Dial(ctx, filepath.Join(home, nodeSocket))
+		if err == nil {
+			client.Close()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the node does not serve; %s may say why", filepath.Join(home, nodeLog))
+		case <-time.After(nodePoll):
+		}
+	}
+}
+
+// stopNode ends the node, and returns when it has ended.
+func stopNode(home string) error {
+	if err := os.Remove(filepath.Join(home, nodeWanted)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var told process.Tree
+	sig, begin := syscall.SIGTERM, time.Now()
+	for ; ; time.Sleep(nodePoll) {
+		pid := nodePID(home)
+		if pid == 0 {
+			return nil
+		}
+		if late := time.Since(begin) > nodeStopTime; late && sig == syscall.SIGKILL {
+			return fmt.Errorf("the node, process %d, does not end", pid)
+		} else if late {
+			sig, begin, told = syscall.SIGKILL, time.Now(), process.Tree{}
+		}
+		if tree, err := process.Of(pid); err == nil && tree != told {
+			told = tree
+			_ = tree.Signal(sig) // it may just have ended
+		}
+	}
+}
+
+// serveNode is `instar node run` with a log in the state folder, as its guard
+// starts it.
+func serveNode(home string) int {
+	var public listening
+	if data, err := os.ReadFile(filepath.Join(home, nodeService)); err == nil {
+		_ = json.Unmarshal(data, &public) // what was edited by hand is undone by the next install
+	}
+	path := filepath.Join(home, nodeLog)
+	crash, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err == nil {
+		_ = debug.SetCrashOutput(crash, debug.CrashOptions{}) // else it is not seen
+		_ = crash.Close()
+	}
+	from, to, err := os.Pipe()
+	if err != nil {
+		return exitFailed
+	}
+	os.Stdout, os.Stderr = to, to
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = io.Copy(supervise.NewLog(path, nodeLogSize, nodeLogKeep), from) // it takes all
+	}()
+	time.AfterFunc(time.Second, func() {
+		if !exists(filepath.Join(home, nodeWanted)) { // it was stopped before it could be found
+			if me, err := os.FindProcess(os.Getpid()); err == nil {
+				_ = me.Signal(syscall.SIGTERM)
+			}
+		}
+	})
+	args := []string{"node", "run", "--state-dir", home}
+	if public.Address != "" {
+		args = append(args, "--listen", public.Address)
+	}
+	if public.TokenFile != "" {
+		args = append(args, "--listen-token-file", public.TokenFile)
+	}
+	code := run(args)
+	_ = to.Close()
+	<-written
+	return code
+}
