@@ -340,10 +340,10 @@ func TestShimmedNeeds(t *testing.T) {
 		t.Skip("what is refused to others is all that others get to see")
 	}
 	for want, o := range map[string]Options{
-		"only root":          {StateDir: "/x", Binary: "/x", User: true},
-		"path of instar":     {StateDir: "/x"},
-		"control characters": {StateDir: "/x\ny", Binary: "/x"},
-		"no folder":          {StateDir: "/x", Binary: "/x"},
+		"only root":        {StateDir: "/x", Binary: "/x", User: true},
+		"path of instar":   {StateDir: "/x"},
+		"no line of UTF-8": {StateDir: "/x\ny", Binary: "/x"},
+		"no folder":        {StateDir: "/x", Binary: "/x"},
 	} {
 		if _, err := newShimmed(&sysv{etc: "/nowhere"}, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

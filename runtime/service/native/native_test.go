@@ -43,7 +43,7 @@ func TestDetectLinux(t *testing.T) {
 
 func TestNewSaysWhatItCannot(t *testing.T) {
 	for platform, want := range map[string]string{
-		"none": "no service manager", "launchd": "under launchd yet", "windows": "under windows yet", "upstart": `called "upstart"`,
+		"none": "no service manager", "launchd": "path of instar is not known", "windows": "this is another system", "upstart": `called "upstart"`,
 	} {
 		if _, err := New(platform, Options{StateDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", platform, err)
