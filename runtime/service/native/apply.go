@@ -31,6 +31,7 @@ type batch struct {
 
 	stop, unload, start, reload, update []string // services, in order
 	arm                                 []string // services whose timers are started
+	anew                                []string // of these, those whose timers systemd must forget first
 	calm                                []string // units that are stopped before what they are changes
 	rendered                            map[string][]byte
 	private                             map[string][]byte // files beside units, by path
@@ -212,6 +213,9 @@ func (b *batch) define(ctx context.Context) error {
 		return err
 	}
 	if err := os.MkdirAll(exitsDir(b.stateDir), 0o700); err != nil {
+		return err
+	}
+	if err := b.beginAnew(ctx); err != nil {
 		return err
 	}
 	removed, err := b.remove()

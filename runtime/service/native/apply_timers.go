@@ -32,10 +32,9 @@ func (b *batch) sortTimer(c service.Change, f *found) bool {
 	}
 	if c.Op == service.Start || c.Op == service.Restart || b.reschedules(c, f) {
 		b.arm = append(b.arm, c.Name)
-		// Not while it waits: told of other times, systemd would go through those
-		// since the last start, and find one of them due.
-		if f != nil && f.timer.active() {
+		if f != nil && f.timer != nil && !f.timer.absent() {
 			b.calm = append(b.calm, f.timer.unit)
+			b.anew = append(b.anew, c.Name)
 		}
 	}
 	return true
@@ -86,15 +85,38 @@ func (b *batch) replaceKinds() (removed int, err error) {
 	return removed + len(paths), removeAll(paths)
 }
 
+// beginAnew has systemd forget all about timers that will be armed, and about what
+// they have started unless that runs. Told of other times, it would go through
+// those since the last start or end, find one of them due, and fire at once.
+func (b *batch) beginAnew(ctx context.Context) error {
+	if len(b.anew) == 0 {
+		return nil
+	}
+	units := b.unitNames(b.anew)
+	if err := b.forgetFailures(ctx, units); err != nil {
+		return err
+	}
+	paths := make([]string, len(units))
+	for i, unit := range units {
+		units[i] = timerName(unit)
+		paths[i] = b.unitPath(units[i])
+	}
+	if _, err := b.disable(units); err != nil {
+		return err
+	}
+	if err := removeAll(paths); err != nil {
+		return err
+	}
+	_, err := b.ctl(ctx, []string{"daemon-reload"})
+	return err
+}
+
 // arms starts timers.
 func (b *batch) arms(ctx context.Context) error {
 	if len(b.arm) == 0 {
 		return nil
 	}
 	units := b.unitNames(b.arm)
-	if err := b.forgetFailures(ctx, units); err != nil {
-		return err
-	}
 	for i, unit := range units {
 		units[i] = timerName(unit)
 	}

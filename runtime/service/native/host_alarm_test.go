@@ -18,7 +18,9 @@ func TestHostAlarm(t *testing.T) {
 	h := newHost(t)
 	const period = 10 // seconds; no schedule is so short, but an administrator's may be
 	a := h.cron("a", "* * * * *", `date +%s >>fired; until test -e go; do sleep 0.05; done; echo x >>ended; sleep 1000`)
-	h.reconcile(a)
+	b := h.cron("b", "11 11 11 11 *", "true")
+	h.reconcile(a, b)
+	armed := time.Now()
 	if next := h.state("a").Next; time.Until(next) > time.Minute || next.Second() != 0 {
 		t.Errorf("next: %v", next)
 	}
@@ -32,7 +34,7 @@ func TestHostAlarm(t *testing.T) {
 	}
 	h.must("systemctl", "daemon-reload")
 	h.must("systemctl", "restart", timerName(h.unit("a")))
-	h.settled(a)
+	h.settled(a, b)
 	t.Parallel()
 	fired := func(n int) (at int64) {
 		h.within(3*period*time.Second, "its time", func() bool { return len(h.lines("fired")) >= n })
@@ -61,5 +63,16 @@ func TestHostAlarm(t *testing.T) {
 		t.Errorf("next in %v", wait)
 	}
 	fired(2)
-	h.settled(a)
+	h.settled(a, b)
+
+	// Minutes have come and gone since it was armed: none of them is due.
+	h.within(time.Minute, "a minute of before, and the middle of one", func() bool {
+		now := time.Now()
+		return now.Unix()/60 > armed.Unix()/60 && now.Second() > 1 && now.Second() < 50
+	})
+	b = h.cron("b", "* * * * *", "true")
+	h.expect(h.reconcile(a, b), "reload b (schedule was 11 11 11 11 *, is * * * * *)")
+	if s := h.state("b"); !s.Last.IsZero() || s.Status != service.Waiting || time.Until(s.Next) > time.Minute {
+		t.Errorf("with other times: %+v", s)
+	}
 }

@@ -26,20 +26,71 @@ esac
 exec /usr/bin/systemctl "$@"
 `
 
+// interruptible returns the host with a systemctl that fails when it is told so.
+func (h *host) interruptible() *host {
+	h.write("systemctl", fmt.Sprintf(failingSystemctl, h.dir))
+	os.Chmod(filepath.Join(h.dir, "systemctl"), 0o755)
+	h.write("count", "0")
+	h.write("fail", "")
+	h.systemd.systemctl = filepath.Join(h.dir, "systemctl")
+	return h
+}
+
+// interrupt applies changes, of which one call fails, and returns how many there
+// were.
+func (h *host) interrupt(at string, changes []service.Change) (made int, err error) {
+	h.write("count", "0")
+	h.write("fail", at)
+	err = h.Apply(h.Context(), h.instance, changes)
+	h.write("fail", "")
+	made, _ = strconv.Atoi(strings.TrimSpace(h.read(h.dir + "/count")))
+	return made, err
+}
+
+// TestHostTimerInterrupted: as TestHostInterrupted, with other times for a timer:
+// it is armed by them after the next apply, and what it has started goes on.
+func TestHostTimerInterrupted(t *testing.T) {
+	h := newHost(t).interruptible()
+	spec := func(month int) service.Spec {
+		s := h.cron("job", fmt.Sprintf("1 1 1 %d *", month), "echo x >>fired; exec sleep 1000")
+		s.PrivateEnv = []string{fmt.Sprint("SECRET=", month)}
+		return s
+	}
+	h.reconcile(spec(1))
+	h.fire("job")
+	h.within(patience, "start", func() bool { return len(h.lines("fired")) == 1 })
+	pid, interrupted := h.pid("job"), 0
+	for call := 1; ; call++ {
+		at := fmt.Sprint(call, "-after")
+		want := spec(call%12 + 1)
+		made, err := h.interrupt(at, service.Reconcile([]service.Spec{want}, h.states(), true))
+		if left := service.Reconcile([]service.Spec{want}, h.states(), true); err == nil && len(left) > 0 {
+			t.Errorf("%s: no error, and yet %s", at, show(left))
+		}
+		h.reconcile(want)
+		h.settled(want)
+		if s := h.state("job"); s.PID != pid || s.Schedule != want.Schedule || fmt.Sprintf("1 1 1 %d *", s.Next.Month()) != want.Schedule || len(h.lines("fired")) != 1 {
+			t.Errorf("%s: %+v", at, s)
+		}
+		if got := h.read(h.systemd.privatePath(h.instance, "job")); !strings.Contains(got, want.PrivateEnv[0][len("SECRET="):]) {
+			t.Errorf("%s: %s", at, got)
+		}
+		if made < call {
+			break // there are no more calls
+		}
+		interrupted++
+	}
+	t.Logf("%d interruptions", interrupted)
+	if interrupted < 5 {
+		t.Errorf("only %d interruptions: does this test still interrupt?", interrupted)
+	}
+}
+
 // TestHostInterrupted: an apply ends at each of the things it asks for, undone
 // and done. The next one completes it: what changed has been restarted once,
 // nothing else was touched, and nothing is left over.
 func TestHostInterrupted(t *testing.T) {
-	h := newHost(t)
-	write := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("systemctl", fmt.Sprintf(failingSystemctl, h.dir))
-	write("count", "0")
-	write("fail", "")
-	h.systemd.systemctl = filepath.Join(h.dir, "systemctl")
+	h := newHost(t).interruptible()
 	started := func(name string) int { return len(h.lines(name + ".starts")) }
 	spec := func(name, digest string) service.Spec {
 		s := h.sh(name, "echo x >>"+name+".starts; "+forever)
@@ -59,12 +110,7 @@ func TestHostInterrupted(t *testing.T) {
 			before := h.states()
 			changed.Digest, reloaded.ReloadDigest = "new"+at, "new"+at
 			want := []service.Spec{changed, beside, reloaded, spec("added", "new")}
-			changes := service.Reconcile(want, h.states(), true)
-			write("count", "0")
-			write("fail", at)
-			err := h.Apply(t.Context(), h.instance, changes)
-			write("fail", "")
-			made, _ := strconv.Atoi(strings.TrimSpace(h.read(h.dir + "/count")))
+			made, err := h.interrupt(at, service.Reconcile(want, h.states(), true))
 			if made < call {
 				break // there are no more calls
 			}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"instar/runtime/plan"
 	"instar/runtime/service"
 )
 
@@ -45,7 +46,7 @@ func TestHostZReboot(t *testing.T) {
 	newHost(t)
 	h := openHost(t, "reboot") // not unloaded at the end
 	h.reconcile(rebooting(h)...)
-	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "stopped"}}); err != nil {
+	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "stopped"}, {Op: service.Stop, Name: "stopped-timer"}}); err != nil {
 		t.Fatal(err)
 	}
 	h.until("run", service.Done)
@@ -58,7 +59,10 @@ func TestHostZReboot(t *testing.T) {
 }
 
 func rebooting(h *host) []service.Spec {
-	return []service.Spec{h.sh("a", `trap 'exit 0' TERM; while :; do sleep 0.1; done`), h.sh("b", forever, "a"), h.run("run", "echo x >>ran"), h.sh("stopped", forever)}
+	private := h.sh("private", "test \"$SECRET\" = it\\'s && "+forever)
+	private.PrivateEnv = []string{"SECRET=it's"}
+	return []service.Spec{h.sh("a", `trap 'exit 0' TERM; while :; do sleep 0.1; done`), h.sh("b", forever, "a"), h.run("run", "echo x >>ran"), h.sh("stopped", forever),
+		private, h.cron("timer", "11 11 11 11 *", "echo x >>fired"), h.cron("stopped-timer", "@yearly", "true")}
 }
 
 // bootID tells one boot of the machine from another.
@@ -81,11 +85,17 @@ func TestRebooted(t *testing.T) {
 	if got := len(h.lines("ran")); got != 2 {
 		t.Errorf("the run ran %d times", got)
 	}
-	if s := h.state("stopped"); s.Status != service.Stopped {
-		t.Errorf("what was stopped is %+v", s)
+	h.pid("private")
+	if s := h.state("timer"); s.Status != service.Waiting || !s.Next.After(time.Now()) || !s.Last.IsZero() || len(h.lines("fired")) > 0 {
+		t.Errorf("the timer is %+v", s)
+	}
+	for _, name := range []string{"stopped", "stopped-timer"} {
+		if s := h.state(name); s.Status != service.Stopped {
+			t.Errorf("what was stopped is %+v", s)
+		}
 	}
 	specs := rebooting(h)
-	h.expect(service.Reconcile(specs, h.states(), true), "start stopped (not running)")
+	h.expect(service.Reconcile(specs, h.states(), true), "start stopped (not running), start stopped-timer (not armed)")
 	for _, spec := range specs {
 		if h.exists(h.marker(spec.Name)) {
 			t.Errorf("shutdown left a marker: %s", h.read(h.marker(spec.Name)))
@@ -148,9 +158,29 @@ func TestOwnManager(t *testing.T) {
 	a.ReloadSig, a.ReloadDigest = "URG", "1"
 	b := h.sh("b", `trap 'exit 0' TERM; while :; do sleep 0.1; done`, "a")
 	r := h.run("r", "echo x >>ran")
-	h.reconcile(a, b, r)
+	b.Limits = plan.Limits{NoFile: 123, Memory: 64 << 20}
+	job := h.cron("job", "11 11 11 11 *", `printf %s "$SECRET" >fired; echo >>fired`)
+	job.PrivateEnv = []string{"SECRET=it's"}
+	job.ThenService, job.ThenSignal = "a", "URG"
+	h.reconcile(a, b, r, job)
 	h.until("r", service.Done)
-	h.settled(a, b, r)
+	h.settled(a, b, r, job)
+	if next := h.state("job").Next; next.Month() != 11 {
+		t.Errorf("next %v", next)
+	}
+	h.must("systemctl", "--user", "start", h.unit("job"))
+	if text := h.read(h.dir + "/fired"); text != "it's\n" {
+		t.Errorf("the timer left %q", text)
+	}
+	if s := h.state("job"); s.Status != service.Waiting || time.Since(s.Last) > time.Minute {
+		t.Errorf("fired: %+v", s)
+	}
+	h.expect(h.reconcile(a, b, r), "unload job (no longer declared)")
+	for property, want := range map[string]string{"LimitNOFILE": "123", "MemoryMax": fmt.Sprint(64 << 20), "UMask": "0027"} {
+		if got := h.must("systemctl", "--user", "show", "--value", "-p", property, h.unit("b")); got != want {
+			t.Errorf("%s is %s, want %s", property, got, want)
+		}
+	}
 	got := h.dumped(h.dir + "/report")
 	if strings.Join(got.Args, "|") != `$HOME "x" %h` || len(got.Env) != len(a.Env) || got.Dir != h.dir || got.Umask != 0o027 {
 		t.Errorf("started with %+v\nwant %q", got, a.Env)

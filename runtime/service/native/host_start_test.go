@@ -284,6 +284,34 @@ func testInstancesAreApart(t *testing.T, h *host) {
 	}
 }
 
+// TestHostSlice: an instance has a slice of its own as long as it has units, and
+// what somebody else has put there stays.
+func TestHostSlice(t *testing.T) {
+	h := newHost(t)
+	slice := sliceName(h.instance)
+	active := func() string { return h.must("systemctl", "show", "--value", "-p", "ActiveState", slice) }
+	a := h.sh("a", forever)
+	h.reconcile(a, h.cron("job", nightly(), "true"))
+	if got := h.must("systemctl", "status", "--no-pager", slice); !strings.Contains(got, h.unit("a")) || active() != "active" {
+		t.Errorf("status: %s", got)
+	}
+	h.reconcile(a)
+	if active() != "active" {
+		t.Error("the slice went with one of its units")
+	}
+	h.unload()
+	if left := h.must("systemctl", "list-units", "--all", "--plain", "--no-legend", slice); left != "" {
+		t.Errorf("left: %s", left)
+	}
+	h.must("systemd-run", "--unit=instar-test-foreign", "--slice="+slice, "sleep", "1000")
+	t.Cleanup(func() { h.command("systemctl", "stop", "instar-test-foreign") })
+	h.reconcile(a)
+	h.unload()
+	if got := h.must("systemctl", "show", "--value", "-p", "ActiveState", "instar-test-foreign.service"); got != "active" {
+		t.Errorf("somebody else's service is %s", got)
+	}
+}
+
 func TestHostLogs(t *testing.T) {
 	h := newHost(t)
 	token := fmt.Sprint("said ", time.Now().UnixNano())

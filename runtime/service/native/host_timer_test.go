@@ -164,10 +164,20 @@ func TestHostTimerChanges(t *testing.T) {
 	if h.must("systemctl", "show", "--value", "-p", "ActiveState", h.unit("a")) != "inactive" {
 		t.Error("its end counts as a failure")
 	}
-	// What kind of program it is may change as well.
+	// Stopped by the administrator, it ends as quickly as it can.
 	h.reconcile(a)
 	h.fire("a")
 	h.within(5*time.Second, "start", func() bool { return len(h.lines("fired")) == 4 })
+	h.must("systemctl", "stop", h.unit("a"))
+	if got := h.property("a", "Result"); got != "signal" || h.timerProperty("a", "ActiveState") != "active" {
+		t.Errorf("its end: %s", got)
+	}
+	h.reconcile(a)
+	h.settled(a)
+	// What kind of program it is may change as well.
+	h.reconcile(a)
+	h.fire("a")
+	h.within(5*time.Second, "start", func() bool { return len(h.lines("fired")) == 5 })
 	plain := h.sh("a", forever)
 	plain.Digest = "plain"
 	h.expect(h.reconcile(plain), "restart a (definition changed)")

@@ -47,9 +47,10 @@ func rawPathOK(path string) bool {
 	return !hasControl(path) && !strings.HasSuffix(path, `\`) && strings.TrimSpace(path) == path && !strings.ContainsRune(path, '\u0085')
 }
 
-// programOK reports whether systemd can execute the path as it is.
+// programOK reports whether systemd can execute the path as it is. Since 257 or
+// so it trims white space.
 func programOK(path string) bool {
-	return !hasControl(path) && !strings.ContainsAny(path, `"'\`)
+	return !hasControl(path) && !strings.ContainsAny(path, `"'\`) && strings.TrimSpace(path) == path
 }
 
 func hasControl(text string) bool {

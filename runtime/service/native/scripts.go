@@ -26,7 +26,7 @@ package native
 // What failed again and again is held back, by nothing after the first
 // failure, then 1, 2, 4 ... 30 seconds, unless it is another definition that
 // is started, or somebody asked for it. systemd's own RestartSteps= would
-// count failures for ever, and is newer than much that instar meets.
+// count failures for ever, and is newer than much that instar meets; see steps.
 const startScript = `k= d= n=0
 if [ -f "$1" ]; then
 while read -r x a b c; do k=$x; case $x in S) d=$a ;; E) n=$c ;; esac; done <"$1"
@@ -78,15 +78,19 @@ if [ -n "$f" ]; then
 printf '{"instance":"%s","service":"%s","code":"%s","status":"%s"}\n' "$i" "$s" "$EXIT_CODE" "$EXIT_STATUS" >"$f.tmp" && mv -f "$f.tmp" "$f"
 fi`
 
-// firedScript deals with the end of what a timer has started: $1 timer, $2 unit
-// that is told, or "" for none, $3 who of it, $4 signal, then the command that
-// asks the manager. A service that does not run needs no telling. And what was
-// due while the program ran is not made up: a timer that is started anew goes by
-// the time that it is now.
-const firedScript = `t=$1 u=$2 w=$3 s=$4
+// firedScript deals with the end of what a timer has started: $1 timer, or "" if
+// it is left alone, $2 unit that is told, or "" for none, $3 who of it, $4 signal,
+// then the command that asks the manager. A service that does not run needs no
+// telling. And what was due while the program ran is not made up: a timer that is
+// started anew goes by the time that it is now. That must be done before the
+// service has ended, and cannot be waited for where somebody stops the service: a
+// timer's own stop would come after that.
+const firedScript = `t=$1 u=$2 w=$3 s=$4 b=
 shift 4
 if [ -n "$u" ] && "$@" --quiet is-active "$u"; then "$@" kill "$w" --signal="$s" "$u"; fi
-"$@" --no-block try-restart "$t"`
+if [ -z "$t" ]; then exit 0; fi
+case $("$@" --no-legend list-jobs "${t%.timer}.service") in *" stop "* | *" restart "*) b=--no-block ;; esac
+"$@" $b try-restart "$t"`
 
 // becomeScript executes a program where systemd alone could not: $1 folder,
 // then the command. Nothing of the shell's own enters its environment, but for

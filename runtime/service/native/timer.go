@@ -47,6 +47,9 @@ func (m *systemd) renderTimer(spec service.Spec) ([]byte, error) {
 	// missed while the machine was off.
 	u.key("AccuracySec", "1s")
 	u.key("Persistent", "no")
+	if m.version() >= deferVersion {
+		u.key("DeferReactivation", "yes")
+	}
 	u.key("Unit", unitName(spec.Instance, spec.Name))
 	u.section("Install")
 	u.key("WantedBy", timersTarget)
@@ -57,6 +60,14 @@ func (m *systemd) renderTimer(spec service.Spec) ([]byte, error) {
 	}
 	return seal(u.text.String()), nil
 }
+
+// What is due while the program runs is not made up at its end. Since deferVersion
+// systemd can be told so; before baseVersion it forgets what was due when a timer
+// starts anew, and in between there is no way.
+const (
+	deferVersion = 257
+	baseVersion  = 254
+)
 
 // timersTarget wants timers, for the system as for a user.
 const timersTarget = "timers.target"
@@ -86,8 +97,13 @@ func (u *unit) fired() {
 	if u.version() < 252 {
 		whom = "--kill-who=main"
 	}
-	unit := unitName(s.Instance, s.Name)
-	u.key("ExecStopPost", u.script(firedScript, append([]string{timerName(unit), told, whom, signal}, u.ask()...)...))
+	anew := ""
+	if u.version() < baseVersion {
+		anew = timerName(unitName(s.Instance, s.Name))
+	}
+	if told != "" || anew != "" {
+		u.key("ExecStopPost", u.script(firedScript, append([]string{anew, told, whom, signal}, u.ask()...)...))
+	}
 }
 
 // timer is what is known of the timer beside a unit.

@@ -15,13 +15,17 @@ import (
 
 // unitFormat counts the changes of what is rendered from one Spec. Units of
 // another format are rewritten, and no service is restarted for it.
-const unitFormat = 2
+const unitFormat = 3
 
 const (
 	// firstDelay is systemd's own pause before a service is started again.
 	firstDelay = "1ms"
-	// runDelay is that before a run is, in seconds.
-	runDelay = 1
+	// runDelay is that before a run is, in seconds, and mostDelay what that grows
+	// to, as far as systemd itself lets it grow.
+	runDelay  = 1
+	mostDelay = 30
+	// stepsVersion is the first systemd whose pauses grow.
+	stepsVersion = 254
 	// leastStop leaves time for the stop script even where a service itself has
 	// none, in whole seconds since that is what a timeout is made of.
 	leastStop = time.Second
@@ -166,6 +170,7 @@ func (u *unit) kind() {
 		u.key("RemainAfterExit", "yes")
 		u.key("Restart", "on-failure")
 		u.key("RestartSec", strconv.Itoa(runDelay)+"s")
+		u.steps(5, strconv.Itoa(mostDelay)+"s")
 		return
 	}
 	// exec, since a program that can't be executed then is an error of its start.
@@ -180,6 +185,18 @@ func (u *unit) kind() {
 		u.fail("restart=%q", u.spec.Restart)
 	}
 	u.key("RestartSec", firstDelay)
+	u.steps(4, "1s")
+}
+
+// steps has systemd's own pauses grow, where it can, in so many steps. It counts
+// until somebody starts the unit, so that a service that fails once a month would
+// wait longest: the long pauses of services are the start script's, which
+// forgets. A run is done once it has succeeded, and leaves all of it to systemd.
+func (u *unit) steps(steps int, most string) {
+	if u.version() >= stepsVersion {
+		u.key("RestartSteps", strconv.Itoa(steps))
+		u.key("RestartMaxDelaySec", most)
+	}
 }
 
 func (u *unit) identity() {
@@ -273,9 +290,12 @@ func (u *unit) commands() {
 		return
 	}
 	record := u.record(s.Instance, s.Name)
-	delay := "0"
-	if s.Run {
-		delay = strconv.Itoa(runDelay)
+	delay := 0
+	switch {
+	case s.Run && u.version() >= stepsVersion:
+		delay = mostDelay
+	case s.Run:
+		delay = runDelay
 	}
 	if len(s.After) > 0 {
 		ask := append(u.ask(), "show", "--no-pager", "--property=ActiveState", "--")
@@ -285,7 +305,7 @@ func (u *unit) commands() {
 		u.key("TimeoutStartSec", "infinity")
 		u.key("ExecStartPre", u.script(waitScript, ask...))
 	}
-	u.key("ExecStartPre", u.script(startScript, record, orDash(s.Digest), orDash(s.ReloadDigest), delay))
+	u.key("ExecStartPre", u.script(startScript, record, orDash(s.Digest), orDash(s.ReloadDigest), strconv.Itoa(delay)))
 	u.key("ExecStart", u.command(s.Argv))
 	switch {
 	case s.ReloadSig != "":

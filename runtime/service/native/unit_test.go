@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 	"instar/runtime/plan"
 	"instar/runtime/service"
 	"pgregory.net/rapid"
@@ -406,6 +407,47 @@ func TestInputsThatAreManyAreLeftOut(t *testing.T) {
 	}
 	if in, err := parseUnit("x", data); err != nil || in.Inputs != nil || in.Digest != spec.Digest {
 		t.Errorf("%v, %d inputs, digest %q", err, len(in.Inputs), in.Digest)
+	}
+}
+
+// TestGolden compares whole units with those in testdata: what systemd 252 is
+// given, and what 254, whose pauses grow by themselves.
+func TestGolden(t *testing.T) {
+	run := sample()
+	run.Run, run.Name, run.After, run.Restart = true, "once", nil, "on-failure"
+	for _, version := range []int{252, 254} {
+		m := paper(t)
+		m.unitDir = "/etc/systemd/system"
+		m.version = func() int { return version }
+		var got txtar.Archive
+		for _, spec := range []service.Spec{sample(), run, rotation()} {
+			artifacts, err := m.Render(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range artifacts {
+				got.Files = append(got.Files, txtar.File{Name: a.Path, Data: a.Data})
+			}
+		}
+		path := fmt.Sprintf("testdata/units-%d.txtar", version)
+		if os.Getenv("UPDATE") != "" {
+			if err := os.WriteFile(path, txtar.Format(&got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(txtar.Format(&got))); diff != "" {
+			t.Errorf("%s: if that is meant, UPDATE=1 go test -run %s\n%s", path, t.Name(), diff)
+		}
+		steps := version >= 254
+		for _, a := range got.Files {
+			if strings.HasSuffix(a.Name, ".service") && len(values(a.Data, "StartLimitIntervalSec")) != 1 || strings.Contains(string(a.Data), "RestartSteps=") != (steps && len(values(a.Data, "RestartSec")) == 1) {
+				t.Errorf("%s under systemd %d:\n%s", a.Name, version, a.Data)
+			}
+		}
 	}
 }
 
