@@ -235,6 +235,9 @@ func (s *shim) run(ctx context.Context, takes <-chan Take) {
 			}
 			s.exit = &x
 		case <-tell:
+			if ctx.Err() != nil {
+				return
+			}
 			s.mark(*s.exit)
 			s.exit, tell = nil, nil
 		case <-retry:
