@@ -364,12 +364,15 @@ func TestLstatEach(t *testing.T) {
 	paths = append(paths, "a", "no/x", "l", "l/1", "l/2", "a/5", "./a/7", "..", "a/../a/8", "a/9x", "a/10")
 	r.Mkdir("a/deep", 0o700)
 	WriteFile(r, "a/deep/x", nil, 0o600, -1, -1)
-	paths = append(paths, "a", "a/5", "a/deep", "a/deep/x", "a/7", "l", "l/1", "a/5/x", "a/nothing", "a/nothing/x", "", "a/../..")
+	paths = append(paths, "a", "a/5", "a/deep", "a/deep/x", "a/7", "l", "l/1", "a/5/x", "a/nothing", "a/nothing/x", "", "a/../..", ".")
 	for len(paths) < 2*parallel {
 		paths = append(paths, paths...)
 	}
 	for _, list := range [][]string{paths[:250], paths} {
-		for name, fsys := range map[string]afero.Fs{"root": r, "overlay": NewOverlay(r).NoFollow()} {
+		changed, closed := NewOverlay(r).NoFollow(), NewOverlay(r).NoFollow()
+		ok(t, changed.Remove("a/5"))
+		ok(t, closed.Chmod(".", 0o700))
+		for name, fsys := range map[string]afero.Fs{"root": r, "overlay": NewOverlay(r).NoFollow(), "changed": changed, "closed": closed} {
 			n := 0
 			err := LstatEach(fsys, list, func(i int, sig Sig, err error) error {
 				want, wantErr := Lstat(fsys, list[i])

@@ -209,6 +209,12 @@ func (o *Overlay) untouched() *Root {
 	if !o.noFollow || len(o.top.children) > 0 || o.top.base != "." {
 		return nil
 	}
-	base, _ := o.base.(*Root)
+	base, ok := o.base.(*Root)
+	if !ok {
+		return nil
+	}
+	if top, err := base.disk.lstat("."); err != nil || top != o.top.sig {
+		return nil
+	}
 	return base
 }
