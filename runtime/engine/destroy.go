@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
+	"io/fs"
 
 	"instar/runtime/apply"
-	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 	"instar/runtime/service"
@@ -101,7 +100,11 @@ func (w *work) abandon(ctx context.Context, missing bool) error {
 	if !missing {
 		all, stays := w.state.Owned, w.keptForPrerm()
 		var err error
-		if kept, err = w.removeOf(ctx, without(all, stays)); err != nil {
+		kept, err = w.removeOf(ctx, without(all, stays))
+		if errors.Is(err, fs.ErrPermission) && w.unlockOwned() {
+			kept, err = w.removeOf(ctx, without(all, stays))
+		}
+		if err != nil {
 			return err
 		}
 		for name := range stays {
@@ -122,83 +125,4 @@ func (w *work) abandon(ctx context.Context, missing bool) error {
 func (w *work) removeRoot() bool {
 	names, err := w.view.ReadDir(".")
 	return err == nil && len(names) == 0 && w.Disk.Remove() == nil
-}
-
-// purge removes all that an apply created, and then the state.
-func (w *work) purge(ctx context.Context, missing bool) error {
-	if !missing {
-		if err := w.purgeRoot(ctx); err != nil {
-			return err
-		}
-	}
-	return w.Store.Remove()
-}
-
-func (w *work) purgeRoot(ctx context.Context) error {
-	if err := w.open(); err != nil {
-		return err
-	}
-	if err := w.dropNotes(ctx); err != nil {
-		return err
-	}
-	names, err := w.doomed()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := w.disk.RemoveAll(name); err != nil {
-			return explain(fmt.Errorf("cannot remove %q: %w", name, err), w.Settings.Root)
-		}
-		w.removed["path:"+name] = true
-		w.record(report.Change{Op: string(plan.OpRemove), Path: name, Why: "purged", At: w.state.Owned[name].At.String()})
-	}
-	if root, made := w.state.Owned["."]; made && !root.Foreign {
-		if err := w.Disk.Remove(); err != nil {
-			return fmt.Errorf("cannot remove the root: %w", err)
-		}
-	}
-	return nil
-}
-
-// doomed returns what a purge removes, outermost first: all that lies in a root
-// that instar made, else each thing that an apply created.
-func (w *work) doomed() ([]string, error) {
-	if root, made := w.state.Owned["."]; made && !root.Foreign {
-		return w.view.ReadDir(".")
-	}
-	var names []string
-	for _, name := range plan.SortedKeys(w.state.Owned) {
-		rec := w.state.Owned[name]
-		if rec.Foreign {
-			continue
-		}
-		switch _, ok, err := plan.Lookup(w.view, name); {
-		case errors.Is(err, fsys.ErrRefused):
-			w.warn(name + " is left alone: a link stands where its folder was")
-		case err != nil:
-			return nil, err
-		case ok:
-			names = append(names, name)
-		}
-	}
-	return outermost(names), nil
-}
-
-// outermost drops what lies below another of names.
-func outermost(names []string) []string {
-	all := map[string]bool{}
-	for _, name := range names {
-		all[name] = true
-	}
-	var top []string
-next:
-	for _, name := range names {
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			if all[dir] {
-				continue next
-			}
-		}
-		top = append(top, name)
-	}
-	return top
 }
