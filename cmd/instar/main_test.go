@@ -80,6 +80,8 @@ func TestScripts(t *testing.T) {
 			case "booted": // by an init that runs scripts
 				_, ok := scriptedInit()
 				return os.Getenv("INSTAR_INIT") != "" && ok, nil
+			case "mount":
+				return canMount(), nil
 			case "hardmemory": // not under the race detector, which needs memory of its own
 				return runtime.GOOS == "linux" && !raced, nil
 			}

@@ -7,4 +7,6 @@ import "github.com/rogpeppe/go-internal/testscript"
 // upCommands are for scripts that run on Linux alone.
 var upCommands map[string]func(*testscript.TestScript, bool, []string)
 
+func canMount() bool { return false }
+
 type job struct{}

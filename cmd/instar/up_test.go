@@ -27,6 +27,7 @@ import (
 //	upstart JOB ARGS...      as up, without waiting
 //	background JOB ARGS...   start instar, without waiting
 //	node JOB [ARGS...]       start `instar node run ARGS`, as up does
+//	tmpfs FOLDER SIZE        make a folder that holds so much at most, such as 64k
 //	scrape FILE CODE URL [TOKEN]  write what is answered to a GET into a file; for the
 //	                         URL unix:SOCKET/PATH, or JOB/PATH where a node shows metrics
 //	signal JOB|PID SIGNAL    send a signal: INT, TERM, HUP, KILL, STOP, CONT
@@ -39,7 +40,7 @@ import (
 var upCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"up": scriptUp, "upstart": scriptUpStart, "signal": scriptSignal, "ended": scriptEnded, "pid": scriptPID,
 	"same": scriptSame, "alive": scriptAlive, "await": scriptAwait, "count": scriptCount,
-	"node": scriptNode, "background": scriptBackground, "scrape": scriptScrape,
+	"node": scriptNode, "background": scriptBackground, "scrape": scriptScrape, "tmpfs": scriptTmpfs,
 }
 
 // scriptPatience is how long scripts wait for what must come.

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -83,6 +85,14 @@ func (k *kept) take(r *request.Request, digest string, err error) {
 	case running && changed && err == nil:
 		k.share.refresh()
 		k.submit("request changed")
+	}
+}
+
+// reread takes over a request that was written and not noticed yet.
+func (k *kept) reread() {
+	r, digest, err := request.Read(k.options.Home, k.name)
+	if !errors.Is(err, fs.ErrNotExist) { // that it is gone is for the scan to see
+		k.take(r, digest, err)
 	}
 }
 

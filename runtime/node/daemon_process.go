@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"time"
 
@@ -35,6 +36,7 @@ var errDestroying = errors.New("the instance is being destroyed")
 // that came with it, else those of a request that is not fulfilled yet, else
 // those remembered.
 func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
+	k.reread()
 	st, err := k.subject.Options.Load()
 	if err != nil {
 		return nil, nil, err
@@ -94,9 +96,13 @@ func (k *kept) settings(st *state.State, action control.Action) (s state.Setting
 	pending, r := k.pending(), k.request
 	k.mu.Unlock()
 	s = st.Settings
+	asked := pending && r.State != state.Destroyed
+	if asked {
+		requested = r.State
+	}
 	switch {
 	case action.Settings != nil && action.Base != nil:
-		if pending && r.State != state.Destroyed {
+		if asked {
 			if s, err = k.options.Settings(r); err != nil {
 				return s, "", err
 			}
@@ -108,12 +114,7 @@ func (k *kept) settings(st *state.State, action control.Action) (s state.Setting
 	case action.Verb != "destroy" && doomed(st, r, pending):
 		k.submit("request changed")
 		return s, "", errDestroying
-	case pending && r.State != state.Destroyed:
-		if s, err = k.options.Settings(r); err != nil {
-			return s, "", err
-		}
-		requested = r.State
-	case pending && s.Root == "":
+	case asked, pending && s.Root == "":
 		s, err = k.options.Settings(r)
 	}
 	if err == nil && s.Root == "" {
@@ -300,10 +301,14 @@ func (k *kept) accept(c *request.Copy, s state.Settings, requested string, actio
 }
 
 // rewrite replaces the request. It is no change that was noticed, since it is
-// about to be fulfilled.
+// about to be fulfilled. One that somebody has written meanwhile is the last word,
+// and stays.
 func (k *kept) rewrite(r *request.Request) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if _, there, err := request.Read(k.options.Home, k.name); !errors.Is(err, fs.ErrNotExist) && there != k.digest {
+		return nil
+	}
 	digest, err := request.Write(k.options.Home, r)
 	if err != nil {
 		return err

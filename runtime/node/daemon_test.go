@@ -25,7 +25,8 @@ import (
 )
 
 // farm is a state folder with a daemon, its manager and its profiles. A profile
-// is a text of lines: "service NAME", "once" (data), "fail", "hang".
+// is a text of lines: "service NAME", "once" (data), "fail", "hang",
+// "wait" (until hanging is closed).
 type farm struct {
 	t       *testing.T
 	home    state.Home
@@ -201,6 +202,8 @@ func (f *farm) evaluate(ctx context.Context, name, profile string) (*plan.Plan, 
 			panic("ouch")
 		case "fail":
 			return nil, errors.New("broken profile, topsecret")
+		case "wait":
+			<-f.hanging
 		case "hang":
 			select {
 			case <-f.hanging:
