@@ -72,11 +72,15 @@ on install -m 666 /dev/null /run/ran-by
 on timeout 1 /opt/evil || true
 [[ -e $root/root/evil && $(on cat /run/ran-by) == 0 ]] || fail "this test would not notice"
 on sh -c 'rm /root/evil /etc/evil; : >/run/ran-by'
-sums() { on sh -c 'cd /etc && find . -path ./systemd -prune -o -type f -print0 | sort -z | xargs -0 stat --format "%n %a %u %g %s %y"; sha256sum shadow passwd'; }
+# Of /etc, what the machine below, whose files these are, does not change itself meanwhile.
+sums() {
+	on sh -c 'cd /etc && sha256sum shadow passwd group &&
+		find . \( -path ./systemd -o -path ./init.d -o -path "./rc*.d" -o -path ./runlevels \) -prune -o -type f -printf "%p %m %u %g %s %T@\n" | sort'
+}
 before=$(sums)
 other=$(property instar-trust-other.service MainPID)
 on systemd-run --quiet --unit=mallory --uid=mallory /opt/mallory
-for round in {1..15}; do
+for round in {1..8}; do
 	on instar apply trust --set "changes=$round" >/dev/null 2>&1 || true
 	on systemctl start instar-trust-job.service instar-trust-logs.service 2>/dev/null || true
 done
@@ -93,6 +97,22 @@ on sh -c 'cd /srv/instar/trust && rm -rf away*; for link in etc etc/services etc
 ends_with 0 on instar apply trust
 nothing_to_do trust
 say "its user replaced every program, and planted links, while root applied $round times: root ran none of it"
+
+# What is dropped into the folders is a service or a run by that alone.
+on runuser -u mallory -- sh -c 'cd /srv/instar/trust && mkdir -p etc/service && cd etc &&
+	printf "#!/bin/sh\nexec sleep 1000\n" | tee service/dropped services/too >/dev/null && printf "#!/bin/sh\ntouch /srv/instar/trust/var/ran\n" >run/dropped-run &&
+	chmod 755 service/dropped services/too run/dropped-run'
+ends_with 0 on instar apply trust
+nothing_to_do trust
+for service in dropped too; do
+	[[ $(on ps -o user= -p "$(property "instar-trust-$service.service" MainPID)") == mallory ]] || fail "$service does not run as mallory"
+done
+[[ -e $root/srv/instar/trust/var/ran ]] || fail "what was dropped into etc/run did not run"
+on rm /srv/instar/trust/etc/service/dropped /srv/instar/trust/etc/run/dropped-run
+ends_with 0 on instar apply trust
+left=$(on systemctl list-units --all --plain --no-legend 'instar-trust-dropped*')
+[[ -z $left && $(property instar-trust-too.service ActiveState) == active ]] || fail "what was taken away is still there: $left"
+say "drop-ins are units, as the instance's user, and go when they are taken away"
 
 ends_with 0 on instar destroy trust --purge
 left=$(on sh -c 'ls -A /var/lib/instar/systemd /var/lib/instar/systemd/env /etc/systemd/system | grep trust; systemctl list-units --all --plain --no-legend "instar-trust*"' || true)
