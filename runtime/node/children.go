@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"instar/runtime/control"
@@ -126,7 +127,7 @@ func (c *children) stage(k *kept, child *engine.Child) error {
 // childCopy is the copy of the profile of an instance that another one requests:
 // the one that was staged for it last, else the one that was run.
 func (k *kept) childCopy(source string) (*request.Copy, error) {
-	k.files.watch(k.name, nil) // its parent follows the source
+	k.watch(source, []string{string(k.options.Home)})
 	k.mu.Lock()
 	staged := k.staged
 	k.mu.Unlock()
@@ -138,6 +139,34 @@ func (k *kept) childCopy(source string) (*request.Copy, error) {
 		copied.Prune()
 	}
 	return copied, err
+}
+
+// followForParent has the instance that requests this one be processed when a
+// profile outside of its own has changed, and may be followed.
+func (k *kept) followForParent(by *state.Requester, c *request.Copy) {
+	st, err := k.options.Home.Instance(by.Instance).Brief()
+	if err != nil || filepath.IsLocal(filepath.FromSlash(st.Requests[by.Name].Profile)) {
+		return // what lies in its own profile is followed with that
+	}
+	skip := k.skip()
+	if seen, err := request.See(c.Source, skip...); err != nil || seen == c.Seen || k.options.Trust.Profile(c.Source) != nil {
+		return
+	}
+	if parent := k.find(by.Instance); parent != nil {
+		parent.hear("profile of " + k.name + " changed")
+	}
+}
+
+// hear has the instance be processed because of something that happened to one
+// that it requests.
+func (k *kept) hear(news string) {
+	k.mu.Lock()
+	k.news = news
+	node := k.node
+	k.mu.Unlock()
+	if node != nil {
+		node.nudged()
+	}
 }
 
 // carrying has news of a child go nowhere until the returned function is called:
@@ -270,13 +299,9 @@ func (k *kept) tellParent(r *report.Report) {
 	}
 	parent.mu.Lock()
 	waits := parent.carried[k.name] > 0
-	if !waits {
-		parent.news = "news of " + k.name
-	}
-	node := parent.node
 	parent.mu.Unlock()
-	if !waits && node != nil {
-		node.nudged()
+	if !waits {
+		parent.hear("news of " + k.name)
 	}
 }
 

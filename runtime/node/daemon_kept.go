@@ -188,12 +188,6 @@ func (k *kept) isPending() bool {
 	return k.pending()
 }
 
-// isChild reports whether another instance requests this one.
-func (k *kept) isChild() bool {
-	st, err := k.folder.Brief()
-	return err == nil && st.Settings.Requester != nil
-}
-
 // changed tells of a service's new state.
 func (k *kept) changed(s service.State) {
 	if node := k.running(); node != nil {

@@ -182,7 +182,14 @@ func (k *kept) follow() {
 	}
 	k.work.Go(func() {
 		c, err := request.Current(k.folder)
-		if err != nil || k.isChild() || k.options.Trust.Profile(c.Source) != nil {
+		if err != nil {
+			return
+		}
+		if st, err := k.folder.Brief(); err == nil && st.Settings.Requester != nil {
+			k.followForParent(st.Settings.Requester, c)
+			return
+		}
+		if k.options.Trust.Profile(c.Source) != nil {
 			return
 		}
 		if seen, err := request.See(c.Source, k.skip()...); err == nil && seen != c.Seen {

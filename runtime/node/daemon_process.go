@@ -141,6 +141,7 @@ func (k *kept) copy(s state.Settings, action control.Action) (c *request.Copy, f
 	}
 	skip := append(k.skip(), s.Root)
 	if action.Settings != nil {
+		k.watch(s.Profile, skip)
 		c, err = request.Stage(k.folder, s.Profile, skip...)
 		return c, false, err
 	}
@@ -149,18 +150,13 @@ func (k *kept) copy(s state.Settings, action control.Action) (c *request.Copy, f
 		return nil, false, err
 	}
 	stored := err == nil && c.Source == s.Profile
-	trust := k.options.Trust.Profile(s.Profile)
+	trust := k.watch(s.Profile, skip)
 	switch {
 	case trust != nil && !stored:
-		k.files.watch(k.name, nil)
 		return nil, false, &NotStoredError{Instance: k.name, Profile: s.Profile, Why: trust}
 	case trust != nil:
-		k.files.watch(k.name, nil)
 		c.Prune()
 		return c, false, nil
-	}
-	if folders, err := request.Folders(s.Profile, skip...); err == nil {
-		k.files.watch(k.name, folders[:min(len(folders), maxWatched)])
 	}
 	if stored {
 		c.Prune()
@@ -191,6 +187,17 @@ func (k *kept) back(st *state.State, number int) (s state.Settings, c *request.C
 		err = &generation.MovedError{Number: number, Had: g.Settings.Root, Has: st.Settings.Root}
 	}
 	return g.Settings, c, err
+}
+
+// watch has changes of a profile's source noticed where it may be followed, and
+// says why not elsewhere.
+func (k *kept) watch(source string, skip []string) (trust error) {
+	var folders []string
+	if trust = k.options.Trust.Profile(source); trust == nil {
+		folders, _ = request.Folders(source, skip...) // a scan does what this cannot
+	}
+	k.files.watch(k.name, folders[:min(len(folders), maxWatched)])
+	return trust
 }
 
 // maxWatched bounds the folders of one profile that are watched; what lies in
