@@ -99,7 +99,7 @@ func (u *ui) generations(lines []generationLine) {
 		case l.Kept != nil && *l.Kept:
 			outcome = cell{"ok", green}
 		case l.Kept != nil:
-			outcome = cell{firstLine(l.Message), red}
+			outcome = cell{shortened(l.Message, 50), red}
 		}
 		var notes []string
 		if l.Current {

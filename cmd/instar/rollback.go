@@ -42,6 +42,9 @@ func (a *app) rollback(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if why := generation.In(t.folder).Failure(number); why != "" {
+		a.ui.hint(fmt.Sprintf("generation %d has never held: %s; instar generations %s lists all", number, why, t.name))
+	}
 	if a.opts.plan {
 		return a.rollbackPlan(ctx, t, st, number)
 	}

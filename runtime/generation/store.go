@@ -145,6 +145,16 @@ func (s Store) LastGood(st *state.State) (int, error) {
 	return unjudged, err
 }
 
+// Failure says which promise or run of a generation did not hold; "" when all did,
+// or when that is not known.
+func (s Store) Failure(number int) string {
+	all, err := s.outcomes()
+	if o := all[number]; err == nil && o.Judged && !o.Kept {
+		return o.Message
+	}
+	return ""
+}
+
 // outcomes reads what is known of the generations' outcomes. A file that cannot
 // be understood says nothing.
 func (s Store) outcomes() (map[int]Outcome, error) {
