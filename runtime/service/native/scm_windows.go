@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/svc"
@@ -73,8 +74,8 @@ func (c scm) booted(levels map[string]int) (map[string]bool, error) {
 	ok := map[string]bool{}
 	for name := range levels {
 		err := c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error {
-			config, err := s.Config()
-			ok[name] = err == nil && config.StartType == mgr.StartAutomatic
+			config, err := configOf(s)
+			ok[name] = err == nil && config.startType == mgr.StartAutomatic
 			return err
 		})
 		if err != nil && !isMissing(err) {
@@ -107,12 +108,11 @@ func (c scm) disable(_ context.Context, names []string) error {
 
 func (c scm) startType(name string, wanted uint32) error {
 	return c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error {
-		config, err := s.Config()
-		if err != nil || config.StartType == wanted {
+		config, err := configOf(s)
+		if err != nil || config.startType == wanted {
 			return err
 		}
-		config.StartType = wanted
-		return s.UpdateConfig(config)
+		return windows.ChangeServiceConfig(s.Handle, windows.SERVICE_NO_CHANGE, wanted, windows.SERVICE_NO_CHANGE, nil, nil, nil, nil, nil, nil, nil)
 	})
 }
 
@@ -174,14 +174,14 @@ func (scmStore) mode() fs.FileMode { return 0 }
 
 func (scmStore) read(path string) (data []byte, _ fs.FileMode, err error) {
 	err = scm{}.with(path, func(_ *mgr.Mgr, s *mgr.Service) error {
-		config, err := s.Config()
+		config, err := configOf(s)
 		if err != nil {
 			return err
 		}
-		if !strings.HasPrefix(config.Description, strings.TrimSpace(winMark)) {
+		if !strings.HasPrefix(config.description, strings.TrimSpace(winMark)) {
 			return &ForeignError{Path: "the service " + path}
 		}
-		data = seal(winService{config.BinaryPathName, config.DisplayName, config.Description}.text())
+		data = seal(config.text())
 		return nil
 	})
 	if isMissing(err) {
@@ -219,20 +219,85 @@ func (st scmStore) define(path string, w winService, fresh bool) error {
 		}
 	}
 	return scm{}.with(path, func(_ *mgr.Mgr, s *mgr.Service) error {
-		config, err := s.Config()
-		if err != nil {
-			return err
-		}
-		config.BinaryPathName, config.DisplayName, config.Description = w.command, w.display, w.description
-		if err := s.UpdateConfig(config); err != nil {
+		if err := change(s, w); err != nil {
 			return err
 		}
 		again := mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: time.Second}
 		if err := s.SetRecoveryActions([]mgr.RecoveryAction{again, again, again}, 60); err != nil {
 			return err
 		}
-		return s.SetRecoveryActionsOnNonCrashFailures(true)
+		err := s.SetRecoveryActionsOnNonCrashFailures(true)
+		if errors.Is(err, windows.ERROR_INVALID_LEVEL) {
+			return nil // a system that knows crashes alone
+		}
+		return err
 	})
+}
+
+// scmConfig is what counts of a service's configuration.
+type scmConfig struct {
+	winService
+	startType uint32
+}
+
+// configOf asks for no more than that: not every system answers all that
+// [mgr.Service.Config] wants to know.
+func configOf(s *mgr.Service) (scmConfig, error) {
+	var config scmConfig
+	err := grow(func(buffer []byte, needed *uint32) error {
+		q := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buffer[0]))
+		if err := windows.QueryServiceConfig(s.Handle, q, uint32(len(buffer)), needed); err != nil {
+			return err
+		}
+		config.command, config.display = windows.UTF16PtrToString(q.BinaryPathName), windows.UTF16PtrToString(q.DisplayName)
+		config.startType = q.StartType
+		return nil
+	})
+	if err != nil {
+		return config, err
+	}
+	err = grow(func(buffer []byte, needed *uint32) error {
+		if err := windows.QueryServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DESCRIPTION, &buffer[0], uint32(len(buffer)), needed); err != nil {
+			return err
+		}
+		config.description = windows.UTF16PtrToString((*windows.SERVICE_DESCRIPTION)(unsafe.Pointer(&buffer[0])).Description)
+		return nil
+	})
+	return config, err
+}
+
+// grow calls query with a buffer, and again with one as large as is needed.
+func grow(query func(buffer []byte, needed *uint32) error) error {
+	for size := uint32(1024); ; {
+		needed := uint32(0)
+		err := query(make([]byte, size), &needed)
+		if !errors.Is(err, windows.ERROR_INSUFFICIENT_BUFFER) || needed <= size {
+			return err
+		}
+		size = needed
+	}
+}
+
+// change brings a service in line with w.
+func change(s *mgr.Service, w winService) error {
+	command, err := windows.UTF16PtrFromString(w.command)
+	if err != nil {
+		return err
+	}
+	display, err := windows.UTF16PtrFromString(w.display)
+	if err != nil {
+		return err
+	}
+	description, err := windows.UTF16PtrFromString(w.description)
+	if err != nil {
+		return err
+	}
+	if err := windows.ChangeServiceConfig(s.Handle, windows.SERVICE_NO_CHANGE, windows.SERVICE_NO_CHANGE, windows.SERVICE_NO_CHANGE,
+		command, nil, nil, nil, nil, nil, display); err != nil {
+		return err
+	}
+	d := windows.SERVICE_DESCRIPTION{Description: description}
+	return windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DESCRIPTION, (*byte)(unsafe.Pointer(&d)))
 }
 
 // create makes a service that has nothing yet but its mark: what a crash leaves
@@ -244,11 +309,11 @@ func (scmStore) create(path string, w winService) error {
 	}
 	defer m.Disconnect()
 	args := winSplit(w.command)
-	s, err := m.CreateService(path, args[0], mgr.Config{StartType: mgr.StartManual, DisplayName: w.display, Description: w.description}, args[1:]...)
+	s, err := m.CreateService(path, args[0], mgr.Config{StartType: mgr.StartManual, DisplayName: w.display}, args[1:]...)
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	return errors.Join(change(s, w), s.Close())
 }
 
 func (scmStore) remove(path string) error {

@@ -10,7 +10,7 @@ import (
 // written as text, so that it is compared and shown as scripts are.
 type winService struct {
 	command     string // the program and its arguments, quoted
-	display     string
+	display     string // unique as the name is, in either case
 	description string // with the mark
 }
 
@@ -41,7 +41,7 @@ func winServiceOf(text string) (w winService, ok bool) {
 func winServiceFor(s initScript) winService {
 	return winService{
 		command:     winQuote(s.binary) + " supervise --service " + winQuote(s.spec),
-		display:     s.description,
+		display:     label(s.name),
 		description: winMark + s.description,
 	}
 }

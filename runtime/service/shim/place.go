@@ -108,7 +108,16 @@ func (p Place) lock() (*flock.Flock, error) {
 // Remove forgets a service that was stopped, and the instance's folder with its
 // last one. Absent is fine.
 func (p Place) Remove() error {
-	if err := os.RemoveAll(string(p)); err != nil {
+	entries, err := os.ReadDir(string(p))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if err := removeFile(p.file(e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := removeFile(string(p)); err != nil {
 		return err
 	}
 	_ = os.Remove(filepath.Dir(string(p))) // others may have a place there
