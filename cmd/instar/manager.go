@@ -10,21 +10,13 @@ import (
 	"instar/runtime/service/native"
 )
 
-// managers are the values of --manager. Those built into this version come
-// first.
+// managers are the values of --manager.
 var managers = []string{"none", "systemd", "openrc", "sysv", "launchd", "windows"}
-
-// builtManagers is how many of managers are built into this version.
-const builtManagers = 4
 
 // checkManager refuses a --manager that cannot be meant.
 func checkManager(name string) error {
-	switch at := slices.Index(managers, name); {
-	case name == "" || at >= 0 && at < builtManagers:
+	if name == "" || slices.Contains(managers, name) {
 		return nil
-	case at >= 0:
-		return hinted("use `instar up`, which supervises services itself, or --manager none",
-			"service manager %q is not built into this version", name)
 	}
 	hint := didYouMean(name, managers)
 	if hint == "" {
@@ -49,7 +41,7 @@ func (in *instance) manager() (service.Manager, error) {
 	switch {
 	case name == "none":
 		return nil, nil
-	case name == "" && !slices.Contains(managers[1:builtManagers], running):
+	case name == "" && running == "none":
 		return nil, hinted(remedy, "%w: %s", errNoManager, whyNoManager(running))
 	case name == "":
 		name = running
@@ -63,7 +55,7 @@ func (in *instance) manager() (service.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return native.New(name, native.Options{StateDir: string(in.home), Binary: self, User: !isRoot()})
+	return native.New(name, native.Options{StateDir: string(in.home), Binary: self, User: !native.Elevated()})
 }
 
 // managerOrNone is manager where it does not matter that there is none.
@@ -80,11 +72,8 @@ func isRoot() bool { return os.Geteuid() == 0 }
 
 // whyNoManager says what stands in the way of a native manager.
 func whyNoManager(running string) string {
-	switch {
-	case running == "none":
+	if running == "none" {
 		return "none runs it"
-	case slices.Contains(managers[:builtManagers], running):
-		return running + " runs it"
 	}
-	return running + " runs it, and is not built into this version"
+	return running + " runs it"
 }

@@ -4,5 +4,5 @@ package native
 
 import "os"
 
-// isAdmin reports whether the machine's services are ours to change.
-func isAdmin() bool { return os.Geteuid() == 0 }
+// Elevated reports whether the machine's services are ours to change.
+func Elevated() bool { return os.Geteuid() == 0 }

@@ -23,8 +23,13 @@ type scm struct{}
 
 func newWindows(options Options) (service.Manager, error) { return newShimmed(scm{}, options) }
 
-// scmTime bounds how long a service is waited for that was told to end.
-const scmTime = 15 * time.Second
+const (
+	// scmTime bounds how long a service is waited for that was told to end.
+	scmTime = 15 * time.Second
+	// deleteTime bounds how long one is waited for that was deleted: somebody,
+	// such as an administrator's window, may have it open for ever.
+	deleteTime = 2 * time.Second
+)
 
 func (scm) platform() string { return "windows" }
 
@@ -318,6 +323,14 @@ func (scmStore) create(path string, w winService) error {
 
 func (scmStore) remove(path string) error {
 	err := scm{}.with(path, func(_ *mgr.Mgr, s *mgr.Service) error { return s.Delete() })
+	// It goes when nobody has it open any more, and until then there cannot be
+	// another one of the name.
+	for until := time.Now().Add(deleteTime); (err == nil || isMissing(err)) && time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		err = scm{}.with(path, func(*mgr.Mgr, *mgr.Service) error { return nil })
+		if errors.Is(err, windows.ERROR_SERVICE_DOES_NOT_EXIST) {
+			return nil
+		}
+	}
 	if isMissing(err) {
 		return nil
 	}
@@ -336,9 +349,21 @@ func (scmStore) list(prefix string) ([]string, error) {
 	}
 	var paths []string
 	for _, name := range names {
-		if strings.HasPrefix(name, prefix) {
+		if strings.HasPrefix(name, prefix) && !deleted(m, name) {
 			paths = append(paths, name)
 		}
 	}
 	return paths, nil
+}
+
+// deleted reports whether a service is only there since somebody has it open:
+// it cannot be changed any more, not even in nothing.
+func deleted(m *mgr.Mgr, name string) bool {
+	s, err := m.OpenService(name)
+	if err != nil {
+		return isMissing(err)
+	}
+	defer s.Close()
+	const same = windows.SERVICE_NO_CHANGE
+	return isMissing(windows.ChangeServiceConfig(s.Handle, same, same, same, nil, nil, nil, nil, nil, nil, nil))
 }

@@ -87,7 +87,7 @@ func newShimmed(init initSystem, options Options) (*shimmed, error) {
 			return nil, fmt.Errorf("cannot use %s: %q is no line of UTF-8, which a script could hold", init.platform(), path)
 		}
 	}
-	if err := init.usable(!options.User && isAdmin()); err != nil {
+	if err := init.usable(!options.User && Elevated()); err != nil {
 		return nil, fmt.Errorf("cannot use %s: %w", init.platform(), err)
 	}
 	return &shimmed{init: init, stateDir: filepath.Clean(options.StateDir), binary: options.Binary}, nil

@@ -126,7 +126,7 @@ func (p Place) Write(f File) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot write %s: %w", p.SpecPath(), err)
 	}
-	if old, err := os.ReadFile(p.SpecPath()); err == nil && bytes.Equal(old, data) {
+	if old, err := readFile(p.SpecPath()); err == nil && bytes.Equal(old, data) {
 		if info, err := os.Lstat(p.SpecPath()); err == nil && private(info) == nil {
 			return false, nil
 		}
@@ -151,7 +151,7 @@ func (p Place) Read() (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", p.SpecPath(), err)
 	}
-	data, err := os.ReadFile(p.SpecPath())
+	data, err := readFile(p.SpecPath())
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -130,10 +131,31 @@ func exists(path string) bool {
 }
 
 func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := patiently(func() error { return os.Remove(path) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// patiently tries again for a second what fails only since somebody has the file
+// open at the moment, where systems have that.
+func patiently(do func() error) error {
+	for n := 0; ; n++ {
+		err := do()
+		if err == nil || !inUse(err) || n == 100 {
+			return err
+		}
+		time.Sleep(pollPeriod)
+	}
+}
+
+// readFile reads a file that another process may be replacing.
+func readFile(path string) (data []byte, err error) {
+	err = patiently(func() error {
+		data, err = os.ReadFile(path)
+		return err
+	})
+	return data, err
 }
 
 // writeFile replaces a file as a whole. Where it must outlive a crash of the
@@ -152,7 +174,7 @@ func writeFile(path string, data []byte, durable bool) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temporary, path)
+		err = patiently(func() error { return os.Rename(temporary, path) })
 	}
 	if err != nil {
 		_ = os.Remove(temporary)

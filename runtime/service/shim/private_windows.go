@@ -21,6 +21,11 @@ func private(info fs.FileInfo) error {
 	return nil
 }
 
+// inUse reports whether an error is of a file that somebody has open.
+func inUse(err error) bool {
+	return errors.Is(err, windows.ERROR_SHARING_VIOLATION) || errors.Is(err, windows.ERROR_ACCESS_DENIED)
+}
+
 func setUmask(int) {}
 
 func detached() *syscall.SysProcAttr {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"instar/runtime/process"
 	"instar/runtime/service"
@@ -37,7 +36,7 @@ type Status struct {
 // Status returns what the last shim of the place said; nil when none did, or
 // that makes no sense.
 func (p Place) Status() (*Status, error) {
-	data, err := os.ReadFile(p.statusPath())
+	data, err := readFile(p.statusPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
