@@ -73,18 +73,24 @@ func (v *View) Look(paths []string, verified func(i int, sig fsys.Sig) string) *
 // LookAhead has the view answer from what Look found, until Forget.
 func (v *View) LookAhead(a *Ahead) { v.ahead = a }
 
-// lookAhead looks at those of the paths that were not looked at yet.
-func (v *View) lookAhead(paths []string) {
-	if v.ahead == nil {
-		sort.Strings(paths)
-		v.ahead = v.Look(paths, nil)
-		return
-	}
+// lookAhead looks at those of the parts' paths that were not looked at yet.
+func (v *View) lookAhead(expanded [][]plan.PathResource) {
 	var more []string
-	for _, path := range paths {
-		if _, known := v.ahead.seen[path]; !known {
+	for _, parts := range expanded {
+		for _, part := range parts {
+			path := part.Target().Path
+			if v.ahead != nil {
+				if _, known := v.ahead.seen[path]; known {
+					continue
+				}
+			}
 			more = append(more, path)
 		}
+	}
+	if v.ahead == nil {
+		sort.Strings(more)
+		v.ahead = v.Look(more, nil)
+		return
 	}
 	if len(more) > 0 {
 		sort.Strings(more)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 
 	"instar/runtime/plan"
 	"instar/runtime/state"
@@ -70,7 +68,7 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 	c.created()
 	var plain []prepared
 	if ahead, ok := v.(*View); ok {
-		ahead.lookAhead(slices.Collect(maps.Keys(c.Declared)))
+		ahead.lookAhead(expanded)
 		plain = c.prepare(p.Resources, ahead)
 	}
 	c.Steps = make([]Step, 0, len(p.Resources))

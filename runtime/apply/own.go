@@ -144,7 +144,7 @@ func (c *Comparison) describe(rec *state.Owned, d Declared) {
 // is not declared stays as it was.
 func (c *Comparison) Settle(claims map[string]state.Owned, changed map[string]bool, generation int, kept map[string]state.Owned) (map[string]state.Owned, error) {
 	settled := make(map[string]state.Owned, len(c.Declared))
-	hashes := c.hashes(claims, changed)
+	hashes := c.hashes(changed)
 	for name, d := range c.Declared {
 		old, had := claims[name]
 		if d.Implicit && !had { // a parent that was there before
@@ -224,14 +224,13 @@ func (c *Comparison) settleCreated(claims, settled map[string]state.Owned, gener
 
 // hashes returns the hashes of the files whose contents stand in the plan, as far
 // as they are not known: where these are many, all processors compute them.
-func (c *Comparison) hashes(claims map[string]state.Owned, changed map[string]bool) map[string]string {
+func (c *Comparison) hashes(changed map[string]bool) map[string]string {
 	var files []*plan.File
-	for name, d := range c.Declared {
-		f, ok := d.Resource.(*plan.File)
-		if _, had := claims[name]; !ok || f.Once || had && c.view.held[name] && !changed[name] {
-			continue
+	for _, r := range c.plan.Resources {
+		f, ok := r.(*plan.File)
+		if ok && !f.Once && (!c.view.held[f.Path] || changed[f.Path]) {
+			files = append(files, f)
 		}
-		files = append(files, f)
 	}
 	texts := make([]string, len(files))
 	fsys.InParts(len(files), func(from, to int) {

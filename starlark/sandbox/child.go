@@ -109,7 +109,7 @@ func child(handlers map[string]Handler, args []string) int {
 }
 
 // collectAsUsual has memory collected as usual once it has been for the first time,
-// which is at 32 MiB where the limit is far: most evaluations end before that.
+// which is at 64 MiB where the limit is far: most evaluations end before that.
 func collectAsUsual() {
 	runtime.AddCleanup(new([16]byte), func(percent int) { debug.SetGCPercent(percent) }, usualCollect)
 }

@@ -215,7 +215,7 @@ func environment(l Limits) []string {
 // GOGC of a child: usually, and until its first collection where the limit is far.
 const (
 	usualCollect = 200
-	lateCollect  = 800
+	lateCollect  = 1600
 )
 
 // collect returns the GOGC that a child begins with, see collectAsUsual. Go takes
