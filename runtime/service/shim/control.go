@@ -42,7 +42,9 @@ func Guard(wanted string, untilGood bool, argv ...string) error {
 	}
 	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "instar-guard", wanted, good}, argv...)...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + plan.DefaultPath}
+	// By a mark of its own it is nobody's stray where another supervisor has
+	// adopted it: one whose service has called instar.
+	cmd.Env = []string{"PATH=" + plan.DefaultPath, process.MarkVariable + "=" + process.Mark(wanted, "guard", "", "")}
 	cmd.SysProcAttr = detached()
 	if err := cmd.Start(); err != nil {
 		return err

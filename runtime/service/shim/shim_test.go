@@ -591,3 +591,27 @@ func TestMissingBinary(t *testing.T) {
 		t.Errorf("lost %v, coming %v", lost, coming)
 	}
 }
+
+// TestStartedByAService: what a service starts by instar is not its own, and
+// stays when it ends.
+func TestStartedByAService(t *testing.T) {
+	b := newBench(t)
+	inner := b.write(b.spec("inner", forever))
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer := b.spec("outer", "")
+	outer.Argv = []string{binary, "supervise", "--start", inner.SpecPath()}
+	outer.Run, outer.Restart = true, "on-failure"
+	p := b.start(outer)
+	b.within(soon, "the end of the outer shim", func() bool { s := b.status(p); return s.Final() && !s.Shim.Alive() })
+	if b.status(p).State.Status != service.Done {
+		t.Errorf("outer: %+v", b.status(p).State)
+	}
+	s := b.status(inner)
+	b.running(inner)
+	if !s.Shim.Alive() || !s.Guard.Alive() || s.State.Restarts != 0 {
+		t.Errorf("inner: %+v", s)
+	}
+}
