@@ -24,6 +24,7 @@ type onDisk struct {
 	evals    int
 	parts    []any
 	key      string
+	meddle   func() // called when services are started
 	cannot   func(service.Spec) []string // Engine.Unsupported
 	warnings []string                    // of the last apply
 }
@@ -52,6 +53,9 @@ func (d *onDisk) try() ([]string, error) {
 	defer disk.close()
 	e.Disk, e.Cache = disk, d.folder
 	e.Unsupported = d.cannot
+	if d.meddle != nil {
+		e.Manager = meddling{d.manager, d.meddle}
+	}
 	e.Key = func(*state.State) (string, error) { return "key" + d.key, nil }
 	e.Evaluate = func(context.Context, *state.State, plan.View) (*plan.Plan, error) {
 		d.evals++
@@ -195,6 +199,36 @@ func ours(r plan.PathResource) plan.PathResource {
 		r.UID, r.GID = os.Geteuid(), os.Getegid()
 	}
 	return r
+}
+
+// A service that changes what was just written, at once and to the same length, is
+// not taken for what was written.
+func TestChangedAtOnceIsSeen(t *testing.T) {
+	for how, parts := range map[string][]any{"few": nil, "many": manyUnits()} {
+		d := newOnDisk(t, append(parts, dir("etc"), file("etc/a", "one"), program("alpha"))...)
+		d.meddle = func() {
+			if err := os.WriteFile(d.root+"/etc/a", []byte("two"), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.apply()
+		d.meddle = nil
+		if got := d.apply(); !slices.Contains(got, "write etc/a") {
+			t.Errorf("%s: %q", how, got)
+		}
+		expect(t, d.apply())
+	}
+}
+
+// meddling is a manager whose services do something when they are started.
+type meddling struct {
+	*service.Recorder
+	do func()
+}
+
+func (m meddling) Apply(ctx context.Context, instance string, changes []service.Change) error {
+	m.do()
+	return m.Recorder.Apply(ctx, instance, changes)
 }
 
 // What was written is on the disk before the state says so, and before anything
