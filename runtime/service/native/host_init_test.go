@@ -358,7 +358,7 @@ func TestInitZReboot(t *testing.T) {
 	}
 	h := openInit(t, filepath.Dir(initState), "reboot")
 	h.reconcile(rebooting(h)...)
-	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "stopped"}}); err != nil {
+	if err := h.Apply(t.Context(), h.instance, []service.Change{{Op: service.Stop, Name: "stopped"}, {Op: service.Stop, Name: "stopped-timer"}}); err != nil {
 		t.Fatal(err)
 	}
 	h.until("run", service.Done)
@@ -379,15 +379,21 @@ func TestInitRebooted(t *testing.T) {
 	}
 	h.until("a", service.Running)
 	h.until("b", service.Running)
+	h.until("private", service.Running)
 	h.until("run", service.Done)
+	if s := h.until("timer", service.Waiting); !s.Next.After(time.Now()) || len(h.lines("fired")) > 0 {
+		t.Errorf("the timer is %+v", s)
+	}
 	if got := len(h.lines("ran")); got != 2 {
 		t.Errorf("the run ran %d times", got)
 	}
-	if s := h.state("stopped"); s.Status != service.Stopped {
-		t.Errorf("what was stopped is %+v", s)
+	for _, name := range []string{"stopped", "stopped-timer"} {
+		if s := h.state(name); s.Status != service.Stopped {
+			t.Errorf("what was stopped is %+v", s)
+		}
 	}
 	specs := rebooting(h)
-	h.expect(service.Reconcile(specs, h.states(), true), "start stopped (not running)")
+	h.expect(service.Reconcile(specs, h.states(), true), "start stopped (not running), start stopped-timer (not armed)")
 	for _, spec := range specs {
 		if h.exists(h.marker(spec.Name)) {
 			t.Errorf("shutdown left a marker: %s", h.read(h.marker(spec.Name)))
