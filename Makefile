@@ -71,6 +71,22 @@ test-sysvinit: ## pass them in a machine that System V's init boots; likewise
 	.ci/inits/run sysv
 
 # BENCH="-quick", "-units 1000", "-only peers", "-dir FOLDER": see -help.
+# With random cases, each of them many times as often as `make test` does, and
+# every system call instead of some: an hour. PROVE=10 is ten times that.
+PROVE ?= 1
+FUZZ ?= builtins:FuzzParam builtins:FuzzPath cmd/instar:FuzzParamsFile runtime/state:FuzzState runtime/state:FuzzCache \
+	runtime/request:FuzzRequest runtime/fsys:FuzzName runtime/service/native:FuzzUnit runtime/planfile:FuzzPlanFile
+.PHONY: prove
+prove: ## try the invariants thoroughly: every kill, every power cut, 200,000 swaps, each fuzzer for a minute
+	INSTAR_PROVE=$(PROVE) $(GO) test -timeout 5h -v -run 'TestExact|TestPathIndependent|TestKilled|TestPowerCut|TestContained|TestBundledProfiles' ./cmd/instar
+	@set -e; for f in $(FUZZ); do \
+		$(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime 60s -fuzzminimizetime 5s "./$${f%:*}"; \
+	done
+
+.PHONY: sabotage
+sabotage: ## break instar on purpose, one line at a time, and see that the tests notice
+	$(GO) run .ci/sabotage.go
+
 .PHONY: bench
 bench: build ## measure against limits and peers, as docs/benchmarks.md has it
 	$(BUILD) -o build/bench ./cmd/bench

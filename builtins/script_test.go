@@ -230,12 +230,27 @@ func TestScriptWaitsForFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	// The script waits by calling sleep, which here tells that it does.
+	waits := filepath.Join(p.dir, "waits")
+	bin := t.TempDir()
+	sleep := "#!/bin/sh\n: >\"$WAITS\"\nPATH=$TRUE_PATH exec sleep \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "sleep"), []byte(sleep), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(path)
+	cmd.Env = append(os.Environ(), "WAITS="+waits, "TRUE_PATH="+os.Getenv("PATH"), "PATH="+bin+":"+os.Getenv("PATH"))
 	cmd.Stdout = file
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond) // enough to end, if it did not wait
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(waits); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not wait")
+		}
+	}
 	if early, err := os.ReadFile(out); err != nil || len(early) > 0 {
 		t.Errorf("it did not wait: %v, %q", err, early)
 	}

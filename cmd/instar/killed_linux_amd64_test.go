@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"instar/profiles"
 	"instar/runtime/command"
 )
 
@@ -271,4 +273,41 @@ func TestKilledDrawn(t *testing.T) {
 			rt.Fatalf("tree (-alone +after kills):\n%s\n%s\n%s", diff, strings.Join(story, "\n"), last)
 		}
 	})
+}
+
+// TestBundledProfilesKilled kills the first apply of every bundled profile at some
+// calls; the next one leaves what an undisturbed one does.
+func TestBundledProfilesKilled(t *testing.T) {
+	for _, name := range profiles.Names() {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, name)
+			p := &proof{t: t, dir: filepath.Dir(tr.root)}
+			tr.apply()
+			undisturbed := p.tree()
+			every := 29
+			if thorough() > 0 {
+				every = 1
+			}
+			for k, hit := 0, true; hit; k += every {
+				if err := errors.Join(os.RemoveAll(tr.root), os.RemoveAll(tr.state)); err != nil {
+					t.Fatal(err)
+				}
+				n := 0
+				hit = false
+				args := append([]string{"--state-dir", tr.state, "-q", "apply", tr.profile}, tr.flags...)
+				_, _ = watched(t, p.dir, args, func(c call) judgement {
+					if n++; n-1 != k {
+						return goOn
+					}
+					hit = true
+					return killThemAll
+				})
+				tr.apply()
+				if diff := cmp.Diff(undisturbed, p.tree()); diff != "" {
+					t.Fatalf("killed at call %d (-undisturbed +got):\n%s", k, diff)
+				}
+				tr.settled()
+			}
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"instar/profiles"
 	"instar/runtime/report"
@@ -167,9 +170,7 @@ func TestBundledProfiles(t *testing.T) {
 			t.Parallel()
 			how := shown[name]
 			tr := newTrial(t, name)
-			if rep := tr.apply(); !rep.Complete || len(rep.Changes) == 0 {
-				t.Fatalf("first apply: %+v", rep)
-			}
+			tr.exact()
 			tr.settled()
 			tr.drift(how.generated)
 			tr.undeclared()
@@ -178,6 +179,34 @@ func TestBundledProfiles(t *testing.T) {
 			}
 			tr.lostState(how.once)
 		})
+	}
+}
+
+// exact: the first apply does what a plan said, as far as that could know, and a
+// further one writes nothing.
+func (tr *trial) exact() {
+	tr.Helper()
+	code := 0
+	source, err := os.ReadFile(filepath.Join(tr.profile, "instance.star"))
+	if err != nil {
+		tr.Fatal(err)
+	}
+	if strings.Contains(string(source), "request(") {
+		code = exitPending // on what others will publish
+	}
+	planned := tr.instar(code, append([]string{"plan", tr.profile}, tr.flags...)...)
+	rep := tr.apply()
+	if !rep.Complete || len(rep.Changes) == 0 {
+		tr.Fatalf("first apply: %+v", rep)
+	}
+	if said, did := ops(planned), ops(rep); did != said && (code == 0 || !strings.HasPrefix(did, said+", ")) {
+		tr.Errorf("changes planned: %s\nmade: %s", said, did)
+	}
+	tr.apply() // requested instances may have been told something
+	before := fingerprint(tr, tr.root, tr.state)
+	tr.apply()
+	if diff := cmp.Diff(before, fingerprint(tr, tr.root, tr.state)); diff != "" {
+		tr.Errorf("a further apply wrote (-before +after):\n%s", diff)
 	}
 }
 
@@ -245,13 +274,7 @@ func (tr *trial) lostState(once string) {
 	if err := os.CopyFS(backup, os.DirFS(tr.state)); err != nil {
 		tr.Fatal(err)
 	}
-	for what, prepare := range map[string]func() error{
-		"lost":     func() error { return os.RemoveAll(tr.state) },
-		"restored": func() error { return errors.Join(os.RemoveAll(tr.state), os.CopyFS(tr.state, os.DirFS(backup))) },
-	} {
-		if err := prepare(); err != nil {
-			tr.Fatal(err)
-		}
+	again := func(what string) {
 		rep := tr.apply()
 		others := slices.DeleteFunc(rep.Changes, func(c report.Change) bool { return c.Op == "request" }) // with a state of their own
 		if len(others) > 0 {
@@ -262,12 +285,39 @@ func (tr *trial) lostState(once string) {
 		}
 		tr.settled()
 	}
-	tr.instar(0, "destroy", "shown", "--purge")
-	if left, err := os.ReadDir(tr.root); err == nil && len(left) > 0 {
-		names := []string{}
-		for _, e := range left {
-			names = append(names, e.Name())
-		}
-		tr.Logf("purge leaves what a lost state no longer knows: %v", names)
+	if err := os.RemoveAll(tr.state); err != nil {
+		tr.Fatal(err)
 	}
+	again("lost")
+	// As far as instar knows, all this was there before it came: it is nobody's to
+	// remove.
+	before := tr.names()
+	tr.instar(0, "destroy", "shown", "--purge")
+	if diff := cmp.Diff(before, tr.names()); diff != "" {
+		tr.Errorf("purged after the state was lost (-before +after):\n%s", diff)
+	}
+	if err := errors.Join(os.RemoveAll(tr.state), os.CopyFS(tr.state, os.DirFS(backup))); err != nil {
+		tr.Fatal(err)
+	}
+	again("restored")
+	tr.instar(0, "destroy", "shown", "--purge")
+	if left := tr.names(); len(left) > 0 {
+		tr.Errorf("purge leaves %v", left)
+	}
+}
+
+// names lists all that stands below the root.
+func (tr *trial) names() []string {
+	tr.Helper()
+	var names []string
+	err := filepath.WalkDir(tr.root, func(name string, _ fs.DirEntry, err error) error {
+		if name != tr.root {
+			names = append(names, strings.TrimPrefix(name, tr.root+"/"))
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		tr.Fatal(err)
+	}
+	return names
 }

@@ -112,7 +112,9 @@ func (b bomb) explode(t *testing.T) {
 	if !strings.Contains(e.Hint, b.raise) {
 		t.Errorf("got hint %q, want %q in it", e.Hint, b.raise)
 	}
-	if want := timeOr(l.Time) + 8*time.Second; took > want {
+	// Left alone a bomb goes on until its arithmetic is done, or for ever: this is
+	// no measure of speed, but of whether the limit ended it.
+	if want := timeOr(l.Time) + time.Minute; took > want {
 		t.Errorf("took %v, want at most %v", took, want)
 	}
 	if usage.Peak > l.Memory+sandbox.Margin {
