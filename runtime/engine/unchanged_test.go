@@ -24,7 +24,7 @@ type onDisk struct {
 	evals    int
 	parts    []any
 	key      string
-	meddle   func() // called when services are started
+	meddle   func()                      // called when services are started
 	cannot   func(service.Spec) []string // Engine.Unsupported
 	warnings []string                    // of the last apply
 }

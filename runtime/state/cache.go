@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -132,12 +134,32 @@ func (f Folder) DropCache() { _ = os.Remove(f.Path("stat.cache")) }
 // Brief returns the state without what it owns, from the cache where that is
 // possible.
 func (f Folder) Brief() (*State, error) {
-	if data, err := os.ReadFile(f.Path("stat.cache")); err == nil {
+	for _, most := range []int64{headSize, math.MaxInt64} {
+		data, err := readFront(f.Path("stat.cache"), most)
+		if err != nil {
+			break
+		}
 		if c, _, err := decodeHead(data); err == nil && f.Current(c) {
 			return c.Brief, nil
 		}
+		if int64(len(data)) < most {
+			break // that was all
+		}
 	}
 	return f.Load()
+}
+
+// headSize is in most caches more than what comes before the entries, in bytes.
+const headSize = 32 << 10
+
+// readFront reads at most so many bytes of a file.
+func readFront(name string, most int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, most))
 }
 
 func encodeCache(c *Cache) ([]byte, error) {
