@@ -26,9 +26,12 @@ func main() {
 }
 
 // run executes one command line and returns the exit code.
-func run(args []string) int {
+func run(args []string) int { return runUntil(context.Background(), args) }
+
+// runUntil is run, told to end when parent does as by Ctrl-C.
+func runUntil(parent context.Context, args []string) int {
 	setUmask()
-	ctx, stop := withSignals(context.Background())
+	ctx, stop := withSignals(parent)
 	defer stop()
 	a := newApp(args)
 	err := a.execute(ctx, args)

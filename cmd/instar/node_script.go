@@ -40,10 +40,10 @@ const (
 	nodeLogKeep = 3
 )
 
-// scriptedInit names the init of scripts that runs this machine, if it is one.
+// scriptedInit names what runs this machine, if it is a manager that runs shims.
 func scriptedInit() (platform string, ok bool) {
 	platform = native.Detect()
-	return platform, platform == "sysv" || platform == "openrc"
+	return platform, platform != "systemd" && platform != "none"
 }
 
 // nodeDaemon is the node as such an init knows it.
@@ -52,7 +52,7 @@ func (a *app) nodeDaemon() (native.Options, native.Daemon, error) {
 	if err == nil {
 		binary, err = filepath.EvalSymlinks(binary)
 	}
-	options := native.Options{StateDir: string(a.home), Binary: binary, User: !isRoot()}
+	options := native.Options{StateDir: string(a.home), Binary: binary, User: !native.Elevated()}
 	return options, native.Daemon{Name: "instar-node", Description: "instar node", Spec: filepath.Join(string(a.home), nodeService)}, err
 }
 
@@ -77,6 +77,9 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 	if err := os.MkdirAll(string(a.home), 0o700); err != nil {
 		return err
 	}
+	if err := os.WriteFile(filepath.Join(string(a.home), nodeWanted), nil, 0o600); err != nil {
+		return err
+	}
 	in, err := native.InstallDaemon(ctx, platform, options, d)
 	if err != nil {
 		return err
@@ -87,8 +90,11 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 			return err
 		}
 	}
-	if pid := nodePID(string(a.home)); changed || pid == 0 || otherProgram(pid, options.Binary) {
+	if pid := nodePID(string(a.home)); changed || pid == 0 || otherProgram(string(a.home), pid, options.Binary) {
 		if err := native.AskDaemon(ctx, platform, options, d); err != nil {
+			return err
+		}
+		if err := nodeServes(string(a.home)); err != nil {
 			return err
 		}
 	} else {
@@ -127,19 +133,27 @@ func (a *app) nodeUninstallScript(ctx context.Context, platform string) error {
 	return nil
 }
 
-// otherProgram reports whether a process executes another program than path.
-func otherProgram(pid int, path string) bool {
-	runs, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
-	if err != nil {
-		return true
-	}
+// otherProgram reports whether the node, process pid, executes another program
+// than path. Where the system does not say, one that is newer than the node's
+// lock is another one.
+func otherProgram(home string, pid int, path string) bool {
 	mine, err := os.Stat(path)
-	return err == nil && !os.SameFile(runs, mine)
+	if err != nil {
+		return false
+	}
+	if runs, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe")); err == nil {
+		return !os.SameFile(runs, mine)
+	}
+	since, err := os.Stat(filepath.Join(home, nodeLock))
+	return err != nil || mine.ModTime().After(since.ModTime())
 }
 
 // nodeScript does what the init script of a node asks for: a verb and the path
 // of its [nodeService].
 func nodeScript(args []string) (code int, ok bool) {
+	if len(args) == 1 { // as launchd has it
+		args = []string{"--serve", args[0]}
+	}
 	if len(args) != 2 || filepath.Base(args[1]) != nodeService || !filepath.IsAbs(args[1]) {
 		return 0, false
 	}
@@ -147,7 +161,14 @@ func nodeScript(args []string) (code int, ok bool) {
 	var err error
 	switch args[0] {
 	case "--serve":
-		return serveNode(home), true
+		return serveNode(context.Background(), home), true
+	case "--service":
+		return shim.AsService(func(ctx context.Context) error {
+			if code := serveNode(ctx, home); code != exitOK && ctx.Err() == nil {
+				return fmt.Errorf("the node ended with %d", code)
+			}
+			return nil
+		}, os.Stderr), true
 	case "--start":
 		err = startNode(home)
 	case "--stop":
@@ -214,6 +235,11 @@ func startNode(home string) error {
 			return err
 		}
 	}
+	return nodeServes(home)
+}
+
+// nodeServes waits until the node answers.
+func nodeServes(home string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), nodeStartTime)
 	defer cancel()
 	for {
@@ -256,7 +282,7 @@ func stopNode(home string) error {
 
 // serveNode is `instar node run` with a log in the state folder, as its guard
 // starts it.
-func serveNode(home string) int {
+func serveNode(ctx context.Context, home string) int {
 	var public listening
 	if data, err := os.ReadFile(filepath.Join(home, nodeService)); err == nil {
 		_ = json.Unmarshal(data, &public) // what was edited by hand is undone by the next install
@@ -291,7 +317,7 @@ func serveNode(home string) int {
 	if public.TokenFile != "" {
 		args = append(args, "--listen-token-file", public.TokenFile)
 	}
-	code := run(args)
+	code := runUntil(ctx, args)
 	_ = to.Close()
 	<-written
 	return code

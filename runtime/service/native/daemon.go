@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"instar/runtime/service/shim"
 )
 
-// A Daemon is a part of instar itself that an init of scripts runs: the node.
-// Its script has instar do what it is asked for, as that of a service does:
-// `instar supervise --start SPEC`.
+// A Daemon is a part of instar itself that such an init runs as it runs shims:
+// the node. Its script has instar do what it is asked for, as that of a service
+// does: `instar supervise --start SPEC`.
 type Daemon struct {
 	Name        string // of the script, of letters, digits and "-"
 	Description string // of letters that no shell looks at
@@ -25,7 +26,7 @@ type Installed struct {
 	Changed bool   // and was another one
 }
 
-// InstallDaemon has the init of that platform, sysv or openrc, start d with the
+// InstallDaemon has the init of that platform, any but systemd, start d with the
 // machine. It does not start it now: see [AskDaemon].
 func InstallDaemon(ctx context.Context, platform string, o Options, d Daemon) (Installed, error) {
 	m, sc, err := daemonScript(platform, o, d)
@@ -82,14 +83,14 @@ func AskDaemon(ctx context.Context, platform string, o Options, d Daemon) error 
 }
 
 func daemonScript(platform string, o Options, d Daemon) (*shimmed, initScript, error) {
-	if platform != "sysv" && platform != "openrc" {
-		return nil, initScript{}, fmt.Errorf("%s runs no scripts", platform)
-	}
 	m, err := New(platform, o)
 	if err != nil {
 		return nil, initScript{}, err
 	}
-	s := m.(*shimmed)
+	s, ok := m.(*shimmed)
+	if !ok {
+		return nil, initScript{}, fmt.Errorf("%s runs no scripts", platform)
+	}
 	return s, initScript{name: d.Name, description: d.Description, binary: s.binary, spec: d.Spec}, nil
 }
 
@@ -108,9 +109,7 @@ func (m *shimmed) ownDaemon(path string, d Daemon) ([]byte, error) {
 		return nil, &ForeignError{Path: path}
 	}
 	if spec, found := m.init.specOf(string(data)); found && spec != d.Spec {
-		return nil, &ForeignError{Path: path, StateDir: strings.TrimSuffix(spec, "/"+lastOf(d.Spec))}
+		return nil, &ForeignError{Path: path, StateDir: filepath.Dir(spec)}
 	}
 	return data, nil
 }
-
-func lastOf(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

@@ -208,19 +208,26 @@ func (l *launchd) restart(ctx context.Context, name string, place shim.Place) er
 	if err := l.stop(ctx, name, place); err != nil {
 		return err
 	}
-	return shim.StartBy(place, func() error {
+	launch := func() error {
 		// What was disabled cannot be loaded.
 		if _, err := l.launchctl(ctx, "enable", l.target(name)); err != nil {
 			return err
 		}
 		_, err := l.launchctl(ctx, "bootstrap", l.domain, l.files().path(name))
 		return err
-	})
+	}
+	if place == "" {
+		return launch()
+	}
+	return shim.StartBy(place, launch)
 }
 
 // stop implements [initSystem].
 func (l *launchd) stop(ctx context.Context, name string, place shim.Place) error {
-	failed := shim.Stop(place)
+	var failed error
+	if place != "" {
+		failed = shim.Stop(place)
+	}
 	if l.loaded(ctx, name) {
 		if _, err := l.launchctl(ctx, "bootout", l.target(name)); err != nil && l.loaded(ctx, name) {
 			return errors.Join(failed, err)

@@ -126,14 +126,21 @@ func (c scm) restart(ctx context.Context, name string, place shim.Place) error {
 	if err := c.stop(ctx, name, place); err != nil {
 		return err
 	}
-	return shim.StartBy(place, func() error {
+	launch := func() error {
 		return c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error { return s.Start() })
-	})
+	}
+	if place == "" {
+		return launch()
+	}
+	return shim.StartBy(place, launch)
 }
 
 // stop implements [initSystem].
 func (c scm) stop(ctx context.Context, name string, place shim.Place) error {
-	failed := shim.Stop(place)
+	var failed error
+	if place != "" {
+		failed = shim.Stop(place)
+	}
 	err := c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error { return c.ended(ctx, name, s) })
 	if isMissing(err) {
 		err = nil

@@ -53,7 +53,7 @@ type initSystem interface {
 	enable(ctx context.Context, levels map[string]int) error
 	disable(ctx context.Context, names []string) error
 	// restart starts a service, after stopping it if it runs, and stop stops it;
-	// the error has what was said about it.
+	// the error has what was said about it. A place of "" is no shim's.
 	restart(ctx context.Context, name string, place shim.Place) error
 	stop(ctx context.Context, name string, place shim.Place) error
 }

@@ -28,7 +28,9 @@ var verbs = map[string]func(p Place, stderr io.Writer) int{
 	"--restart": func(p Place, stderr io.Writer) int { return report(stderr, restart(p)) },
 	"--reload":  func(p Place, stderr io.Writer) int { return report(stderr, Tell(p, Reload)) },
 	"--status":  func(p Place, _ io.Writer) int { return printStatus(p, os.Stdout) },
-	"--service": asService,
+	"--service": func(p Place, stderr io.Writer) int {
+		return AsService(func(ctx context.Context) error { return serveUntil(ctx, p) }, stderr)
+	},
 }
 
 // Main does what the arguments of `instar supervise` ask for: to serve SPEC, or

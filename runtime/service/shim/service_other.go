@@ -3,10 +3,12 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"io"
 )
 
-func asService(_ Place, stderr io.Writer) int {
+// AsService is for Windows.
+func AsService(_ func(context.Context) error, stderr io.Writer) int {
 	return report(stderr, errors.New("only Windows has a service control manager"))
 }
