@@ -70,6 +70,10 @@ test-openrc: ## pass them in a machine that OpenRC boots; needs root and a netwo
 test-sysvinit: ## pass them in a machine that System V's init boots; likewise
 	.ci/inits/run sysv
 
+.PHONY: test-wine
+test-wine: ## pass those of Windows' services under wine, and try the program there
+	.ci/wine
+
 # BENCH="-quick", "-units 1000", "-only peers", "-dir FOLDER": see -help.
 # With random cases, each of them many times as often as `make test` does, and
 # every system call instead of some: an hour. PROVE=10 is ten times that.

@@ -60,7 +60,7 @@ func profileFlags(o *options, f *pflag.FlagSet) {
 	f.StringArrayVar(&o.unset, "unset", nil, "forget a parameter, `KEY`")
 	f.BoolVar(&o.reset, "reset", false, "forget all parameters first")
 	f.StringVar(&o.user, "user", "", "`USER` of the instance (default: the owner of its root, else whoever runs instar)")
-	f.StringVar(&o.manager, "manager", "", "service `MANAGER`: systemd, openrc, sysv or none (default: what runs this machine)")
+	f.StringVar(&o.manager, "manager", "", "service `MANAGER`: systemd, openrc, sysv, launchd, windows or none (default: what runs this machine)")
 	f.Var((*seconds)(&o.wait), "wait", "how `LONG` to wait for runs and promises (default 60s)")
 }
 
