@@ -77,8 +77,10 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 	if err := os.MkdirAll(string(a.home), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(string(a.home), nodeWanted), nil, 0o600); err != nil {
-		return err
+	if wanted := filepath.Join(string(a.home), nodeWanted); !exists(wanted) { // else it tells a start from others
+		if err := os.WriteFile(wanted, nil, 0o600); err != nil {
+			return err
+		}
 	}
 	in, err := native.InstallDaemon(ctx, platform, options, d)
 	if err != nil {
@@ -223,15 +225,17 @@ const (
 
 // startNode has a guard run the node, and returns when it serves.
 func startNode(home string) error {
-	if err := os.WriteFile(filepath.Join(home, nodeWanted), nil, 0o600); err != nil {
-		return err
-	}
 	if nodePID(home) == 0 {
+		// What it holds tells one start from another: see serveNode.
+		token := []byte(time.Now().Format(time.RFC3339Nano))
+		if err := state.WriteFile(filepath.Join(home, nodeWanted), token, 0o600); err != nil {
+			return err
+		}
 		binary, err := os.Executable()
 		if err != nil {
 			return err
 		}
-		if err := shim.Guard(filepath.Join(home, nodeWanted), false, binary, "supervise", "--serve", filepath.Join(home, nodeService)); err != nil {
+		if err := shim.Guard(filepath.Join(home, nodeWanted), binary, "supervise", "--serve", filepath.Join(home, nodeService)); err != nil {
 			return err
 		}
 	}
@@ -281,8 +285,20 @@ func stopNode(home string) error {
 }
 
 // serveNode is `instar node run` with a log in the state folder, as its guard
-// starts it.
+// starts it. Its code is 0 when the guard shall end, too: the node was stopped,
+// or another one runs.
 func serveNode(ctx context.Context, home string) int {
+	wanted := func() string {
+		token, err := os.ReadFile(filepath.Join(home, nodeWanted))
+		if err != nil {
+			return ""
+		}
+		return "wanted " + string(token)
+	}
+	start := wanted()
+	if start == "" {
+		return exitOK
+	}
 	var public listening
 	if data, err := os.ReadFile(filepath.Join(home, nodeService)); err == nil {
 		_ = json.Unmarshal(data, &public) // what was edited by hand is undone by the next install
@@ -304,7 +320,7 @@ func serveNode(ctx context.Context, home string) int {
 		_, _ = io.Copy(supervise.NewLog(path, nodeLogSize, nodeLogKeep), from) // it takes all
 	}()
 	time.AfterFunc(time.Second, func() {
-		if !exists(filepath.Join(home, nodeWanted)) { // it was stopped before it could be found
+		if wanted() != start { // it was stopped before it could be found
 			if me, err := os.FindProcess(os.Getpid()); err == nil {
 				_ = me.Signal(syscall.SIGTERM)
 			}
@@ -320,5 +336,8 @@ func serveNode(ctx context.Context, home string) int {
 	code := runUntil(ctx, args)
 	_ = to.Close()
 	<-written
-	return code
+	if code == exitLocked || wanted() != start {
+		return exitOK
+	}
+	return exitFailed
 }

@@ -28,19 +28,15 @@ const (
 )
 
 // guard starts a command, again and again as long as the file $1 says that it
-// is wanted, and there is such a program: until it ends with the code $2. It is
+// is wanted, and there is such a program: until it has succeeded. It is
 // a shell, since that is small, and needs nothing of instar.
-const guard = `wanted=$1 good=$2; shift 2
-while [ -e "$wanted" ]; do "$@"; case $? in "$good" | 126 | 127) exit ;; esac; sleep 1; done`
+const guard = `wanted=$1; shift
+while [ -e "$wanted" ]; do "$@"; case $? in 0 | 126 | 127) exit ;; esac; sleep 1; done`
 
-// Guard keeps a command running as long as the file wanted exists, and, with
-// untilGood, until it has succeeded. It returns at once.
-func Guard(wanted string, untilGood bool, argv ...string) error {
-	good := "none"
-	if untilGood {
-		good = "0"
-	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "instar-guard", wanted, good}, argv...)...)
+// Guard keeps a command running as long as the file wanted exists, until it has
+// succeeded. It returns at once.
+func Guard(wanted string, argv ...string) error {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", guard, "instar-guard", wanted}, argv...)...)
 	cmd.Dir = "/"
 	// By a mark of its own it is nobody's stray where another supervisor has
 	// adopted it: one whose service has called instar.
@@ -58,7 +54,7 @@ func Guard(wanted string, untilGood bool, argv ...string) error {
 // can't be started; it is tried again all the same. What runs already is left
 // alone.
 func Start(p Place, binary string) error {
-	return StartBy(p, func() error { return Guard(p.wantedPath(), true, binary, "supervise", p.SpecPath()) })
+	return StartBy(p, func() error { return Guard(p.wantedPath(), binary, "supervise", p.SpecPath()) })
 }
 
 // StartBy is Start where launch has somebody else start the shim, and start it
