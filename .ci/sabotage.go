@@ -3,7 +3,8 @@
 // Command sabotage breaks instar on purpose, one line at a time, in a copy of its
 // source, and shows that the tests notice: `make sabotage`. It fails when one of
 // the breakages applies no more, does not compile, or is not noticed. Arguments
-// choose rows by a part of their names; -list prints the table of docs/sabotage.md.
+// choose rows by a part of their names; -list prints the table of docs/sabotage.md,
+// -check only says whether that is it, and whether all rows apply.
 package main
 
 import (
@@ -120,6 +121,9 @@ func run(only []string) error {
 	if !strings.Contains(string(page), table()) {
 		return fmt.Errorf("docs/sabotage.md has another table: go run .ci/sabotage.go -list")
 	}
+	if slices.Equal(only, []string{"-check"}) {
+		return check()
+	}
 	dir, err := os.MkdirTemp("", "instar-sabotage-")
 	if err != nil {
 		return err
@@ -147,6 +151,20 @@ func run(only []string) error {
 		return fmt.Errorf("of %d breakages:\n%s", tried, strings.Join(bad, "\n"))
 	}
 	fmt.Printf("all %d breakages were noticed\n", tried)
+	return nil
+}
+
+// check says which rows apply no more.
+func check() error {
+	for _, r := range rows {
+		source, err := os.ReadFile(r.file)
+		if err != nil {
+			return err
+		}
+		if n := bytes.Count(source, []byte(r.old)); n != 1 {
+			return fmt.Errorf("%s: %s has %d times %q", r.what, r.file, n, r.old)
+		}
+	}
 	return nil
 }
 

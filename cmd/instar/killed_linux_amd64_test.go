@@ -285,8 +285,11 @@ func TestBundledProfilesKilled(t *testing.T) {
 			tr.apply()
 			undisturbed := p.tree()
 			every := 29
-			if thorough() > 0 {
+			switch {
+			case thorough() > 0:
 				every = 1
+			case testing.Short() || raced:
+				every = 100
 			}
 			for k, hit := 0, true; hit; k += every {
 				if err := errors.Join(os.RemoveAll(tr.root), os.RemoveAll(tr.state)); err != nil {
