@@ -32,10 +32,10 @@ again and again. While it runs, commands go through it.
 
   run        serve in the foreground, until SIGTERM
   status     what the node serves, and what is wrong
-  install    have the machine's service manager (systemd, OpenRC or System V's
-             init) run it, from now on and after each boot; root's node is the
-             machine's, another user's, under systemd alone, their own. Again,
-             it upgrades what is installed
+  install    have the machine's service manager run it, from now on and after
+             each boot; root's node is the machine's, another user's, under
+             systemd and launchd alone, their own. Again, it upgrades what is
+             installed
   uninstall  undo that; services run on
 
 With --listen the node shows metrics for Prometheus at that address, and nothing
