@@ -51,7 +51,8 @@ func (r *run) latest() (*state.State, error) {
 func (r *run) evaluateFrom(ctx context.Context, st *state.State) (*plan.Plan, error) {
 	r.Mask.Add(st.Secrets...)
 	r.see(st)
-	return r.Evaluate(ctx, st, r.view)
+	r.saw = map[string]string{}
+	return r.Evaluate(ctx, st, witness{r.view, r.saw})
 }
 
 // evaluateMeanwhile does so while the evaluation runs. Without ok the state was

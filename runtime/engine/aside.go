@@ -101,7 +101,7 @@ func (w *work) undeclared(ctx context.Context) error {
 		if w.declaresCommand(name) {
 			continue // its turn comes
 		}
-		rec, err := w.Commands.Record(ctx, name)
+		rec, err := w.recordOf(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (w *work) undeclared(ctx context.Context) error {
 		}
 		made := records[rec.By]
 		if made == nil && w.declaresCommand(rec.By) {
-			if made, err = w.Commands.Record(ctx, rec.By); err != nil {
+			if made, err = w.recordOf(ctx, rec.By); err != nil {
 				return err
 			}
 		}
@@ -180,7 +180,7 @@ func (w *work) dropNotes(ctx context.Context) error {
 			continue
 		}
 		if w.declaresCommand(name) {
-			rec, err := w.Commands.Record(ctx, name)
+			rec, err := w.recordOf(ctx, name)
 			if err != nil {
 				return err
 			}

@@ -94,7 +94,7 @@ func (w *work) loadMade(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		rec, err := w.Commands.Record(ctx, cmd.Name)
+		rec, err := w.recordOf(ctx, cmd.Name)
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (w *work) command(ctx context.Context, cmd *plan.Command) error {
 		return nil // an earlier round of this plan ran it
 	}
 	for {
-		rec, err := w.Commands.Record(ctx, cmd.Name)
+		rec, err := w.recordOf(ctx, cmd.Name)
 		if err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func (w *work) adopt(ctx context.Context, cmd *plan.Command, digest string) erro
 	if err := w.Commands.Adopt(cmd, digest); err != nil {
 		return err
 	}
-	rec, err := w.Commands.Record(ctx, cmd.Name)
+	rec, err := w.recordOf(ctx, cmd.Name)
 	if err != nil {
 		return err
 	}
@@ -205,6 +205,7 @@ func (w *work) attempt(ctx context.Context, cmd *plan.Command, digest string, d 
 	for _, name := range cmd.Creates {
 		w.writes[name] = true
 	}
+	w.noteObserved()
 	w.run.changed[string(cmd.ID())] = true
 	w.record(report.Change{Op: string(plan.OpRun), Name: cmd.Name, Why: d.Why, At: cmd.At.String()})
 	return nil

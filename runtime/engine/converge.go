@@ -28,6 +28,12 @@ type run struct {
 	// writes holds the paths that the current round changed.
 	writes map[string]bool
 	start  time.Time
+	// evaluated is when the evaluation of the current round began, and awaited is
+	// set when a command that an earlier deployer had begun ended after that.
+	evaluated time.Time
+	awaited   bool
+	// saw holds the hash of each file in the root that the evaluation read.
+	saw map[string]string
 	// cache is what was verified when the last run ended; nil when nothing is
 	// known, and from the second round on.
 	cache *state.Cache
@@ -113,14 +119,14 @@ func (r *run) rounds(ctx context.Context) error {
 			if r.requests.news {
 				return fmt.Errorf("what the requested instances publish still changes after %d rounds", round)
 			}
-			return fmt.Errorf("the profile still changes what it observes after %d rounds (%s)", maxRounds, p.Observed)
+			return r.circles(ctx, p)
 		}
 	}
 }
 
 // again reports whether another round follows the one that has performed p.
 func (r *run) again(p *plan.Plan) bool {
-	return r.requests.news || r.did > 0 && (!p.Complete() || r.wroteObserved(p))
+	return r.requests.news || r.awaited || r.did > 0 && (!p.Complete() || r.wroteObserved(p))
 }
 
 // wroteObserved reports whether the round changed a file that the profile had
@@ -137,6 +143,7 @@ func (r *run) wroteObserved(p *plan.Plan) bool {
 // round evaluates the profile once and makes the machine match.
 func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	r.did, r.writes, r.requests.news = 0, map[string]bool{}, false
+	r.evaluated, r.awaited = r.now(), false
 	st, p, err := r.evaluate(ctx)
 	if err != nil {
 		return nil, err

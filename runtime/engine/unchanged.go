@@ -367,6 +367,9 @@ func (g *gathering) describeOne(e *state.Entry, sig fsys.Sig, err error) error {
 		if hash := g.sources[e.Path]; hash != "" {
 			g.verify[e.Path] = hash
 		}
+		if _, observed := slices.BinarySearch(g.plan.Observed, e.Path); observed {
+			g.verify[e.Path] = g.saw[e.Path]
+		}
 	}
 	return nil
 }
