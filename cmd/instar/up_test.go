@@ -27,6 +27,7 @@ import (
 //	upstart JOB ARGS...      as up, without waiting
 //	background JOB ARGS...   start instar, without waiting
 //	node JOB [ARGS...]       start `instar node run ARGS`, as up does
+//	theirnode JOB [ARGS...]  node, run by a user without rights, as `nobody` runs instar
 //	tmpfs FOLDER SIZE        make a folder that holds so much at most, such as 64k
 //	scrape FILE CODE URL [TOKEN]  write what is answered to a GET into a file; for the
 //	                         URL unix:SOCKET/PATH, or JOB/PATH where a node shows metrics
@@ -40,7 +41,7 @@ import (
 var upCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"up": scriptUp, "upstart": scriptUpStart, "signal": scriptSignal, "ended": scriptEnded, "pid": scriptPID,
 	"same": scriptSame, "alive": scriptAlive, "await": scriptAwait, "count": scriptCount,
-	"node": scriptNode, "background": scriptBackground, "scrape": scriptScrape, "tmpfs": scriptTmpfs,
+	"node": scriptNode, "theirnode": scriptTheirNode, "background": scriptBackground, "scrape": scriptScrape, "tmpfs": scriptTmpfs,
 }
 
 // scriptPatience is how long scripts wait for what must come.
@@ -89,6 +90,25 @@ func scriptNode(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: node JOB [ARGS...]")
 	}
 	background(ts, append([]string{args[0], "node", "run"}, args[1:]...)...)
+	awaitNode(ts, args)
+}
+
+func scriptTheirNode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: theirnode JOB [ARGS...]")
+	}
+	cmd := scriptInstar(ts, append([]string{"node", "run"}, args[1:]...)...)
+	if os.Geteuid() == 0 {
+		setpriv, err := exec.LookPath("setpriv")
+		ts.Check(err)
+		cmd.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = setpriv
+	}
+	start(ts, args[0], cmd)
+	awaitNode(ts, args)
+}
+
+func awaitNode(ts *testscript.TestScript, args []string) {
 	eventually(ts, "node serves", func() error {
 		text := ts.ReadFile(args[0] + ".err")
 		if !jobs(ts)[args[0]].running() {
@@ -110,11 +130,15 @@ func scriptBackground(ts *testscript.TestScript, neg bool, args []string) {
 
 // background starts instar as a job: its name, then the arguments.
 func background(ts *testscript.TestScript, args ...string) {
-	cmd := scriptInstar(ts, args[1:]...)
-	out, err := os.Create(ts.MkAbs(args[0] + ".out"))
+	start(ts, args[0], scriptInstar(ts, args[1:]...))
+}
+
+// start starts a job.
+func start(ts *testscript.TestScript, name string, cmd *exec.Cmd) {
+	out, err := os.Create(ts.MkAbs(name + ".out"))
 	ts.Check(err)
 	defer out.Close()
-	errs, err := os.Create(ts.MkAbs(args[0] + ".err"))
+	errs, err := os.Create(ts.MkAbs(name + ".err"))
 	ts.Check(err)
 	defer errs.Close()
 	cmd.Stdout, cmd.Stderr = out, errs
@@ -124,7 +148,7 @@ func background(ts *testscript.TestScript, args ...string) {
 		_ = cmd.Wait() // ended looks at the state
 		close(j.done)
 	}()
-	jobs(ts)[args[0]] = j
+	jobs(ts)[name] = j
 	ts.Defer(func() {
 		for _, sig := range []syscall.Signal{syscall.SIGCONT, syscall.SIGTERM, syscall.SIGTERM, syscall.SIGKILL} {
 			if j.running() {
@@ -138,7 +162,7 @@ func background(ts *testscript.TestScript, args ...string) {
 			}
 		}
 		if ts.Name() != "" && testing.Verbose() {
-			ts.Logf("[%s.out]\n%s[%s.err]\n%s", args[0], ts.ReadFile(args[0]+".out"), args[0], ts.ReadFile(args[0]+".err"))
+			ts.Logf("[%s.out]\n%s[%s.err]\n%s", name, ts.ReadFile(name+".out"), name, ts.ReadFile(name+".err"))
 		}
 	})
 }
