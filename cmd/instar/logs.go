@@ -44,7 +44,7 @@ func (a *app) logs(ctx context.Context, args []string) error {
 	in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings, mask: a.ui.mask}
 	if manager, err := in.managerOrNone(); err != nil {
 		return err
-	} else if manager != nil && manager.Platform() == "systemd" && !a.ui.json && (only == "" || hasService(st, only)) {
+	} else if manager != nil && manager.Platform() == "systemd" && !a.ui.json && (only == "" && len(st.Services) > 0 || hasService(st, only)) {
 		return a.journal(ctx, in, st, only)
 	}
 	if len(sources) == 0 && only != "" && !hasService(st, only) {
@@ -52,6 +52,9 @@ func (a *app) logs(ctx context.Context, args []string) error {
 	}
 	if a.ui.json {
 		return a.logDocument(t.name, sources)
+	}
+	if len(sources) == 0 {
+		a.ui.hint(fmt.Sprintf("nothing of instance %q has written anything yet", t.name))
 	}
 	p := &logPrinter{ui: a.ui}
 	if only == "" {

@@ -71,7 +71,7 @@ func (a *app) plan(ctx context.Context, args []string) error {
 
 // paperEngine plans for an instance, beginning with what runs of it.
 func (a *app) paperEngine(ctx context.Context, in *instance) (*engine.Engine, func(), error) {
-	manager, release, err := a.served(ctx, in.folder)
+	manager, release, err := a.served(ctx, in)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,13 +6,20 @@ import (
 
 	"instar/runtime/control"
 	"instar/runtime/service"
-	"instar/runtime/state"
 )
 
-// served returns what runs of an instance, as the `up` that serves it observes
-// it, for a plan to begin with; nil when nothing serves it. It can only observe.
-func (a *app) served(ctx context.Context, folder state.Folder) (service.Manager, func(), error) {
-	client, err := a.serving(ctx, folder)
+// served returns the manager in the process that serves the instance; nil where
+// its services are no part of that process: nothing serves it, or the node has
+// them run by the machine's service manager, which can be asked from here, or
+// leaves them alone.
+func (a *app) served(ctx context.Context, in *instance) (service.Manager, func(), error) {
+	client, err := control.Dial(ctx, in.folder.Path(socketName))
+	if errors.Is(err, control.ErrNotServed) {
+		if _, err := in.manager(); !errors.Is(err, errNoManager) {
+			return nil, func() {}, nil
+		}
+		client, err = a.serving(ctx, in.folder)
+	}
 	if err != nil || client == nil {
 		return nil, func() {}, err
 	}

@@ -227,13 +227,13 @@ func pastContents(folder state.Folder, st *state.State) drift.Expect {
 // driftOfServices compares what runs with what was applied, where anything
 // supervises the instance's services.
 func (a *app) driftOfServices(ctx context.Context, t target, st *state.State) ([]drift.Row, error) {
-	manager, release, err := a.served(ctx, t.folder)
+	in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings}
+	manager, release, err := a.served(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	if manager == nil {
-		in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings}
 		if manager, err = in.managerOrNone(); err != nil {
 			return nil, err
 		}

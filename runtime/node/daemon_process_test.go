@@ -143,11 +143,15 @@ func TestDaemonRequestErrors(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		``:                                    "no JSON",
-		`[]`:                                  "no JSON object",
+		`[]`:                                  "no JSON object but a JSON array",
 		`{"format_version":2}`:                "format_version is 2",
 		`{"format_version":1}{}`:              "no JSON",
 		`{"format_version":1,"instance":"x"}`: `instance is "x"`,
 		`{"format_version":1,"instance":"web","state":"up"}`:                                                      `state is "up"`,
+		`{"format_version":1,"instance":"web","stat":"stopped"}`:                                                  `unknown field "stat"`,
+		`{"format_version":1,"instance":"web","state":true}`:                                                      "state cannot be a JSON bool",
+		`{"format_version":1,"instance":"web","params":[1]}`:                                                      "params cannot be a JSON array",
+		`{"format_version":1,"instance":"web"}`:                                                                   "profile is missing",
 		`{"format_version":1,"instance":"web","state":"started"}`:                                                 "profile is missing",
 		`{"format_version":1,"instance":"web","state":"started","profile":"web"}`:                                 "absolute path",
 		`{"format_version":1,"instance":"web","state":"started","profile":"/a","root":"/a/../b"}`:                 "absolute path",

@@ -13,6 +13,7 @@ package request
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -57,7 +58,7 @@ type Request struct {
 	Requester *state.Requester `json:"requester,omitempty"`
 	Secrets   []string         `json:"secrets,omitempty"`
 
-	State string `json:"state"` // "started", "stopped", "destroyed"
+	State string `json:"state"` // "started" where a file says nothing, "stopped", "destroyed"
 	// Purge has a destruction remove what was made once, too: at once, or when
 	// the Retention has passed.
 	Purge     bool   `json:"purge,omitempty"`
@@ -132,7 +133,7 @@ func decode(data []byte) (*Request, error) {
 		FormatVersion int `json:"format_version"`
 	}
 	if err := json.Unmarshal(data, &version); err != nil {
-		return nil, fmt.Errorf("it is no JSON object: %w", err)
+		return nil, unreadable(err)
 	}
 	if v := version.FormatVersion; v != FormatVersion {
 		return nil, fmt.Errorf("format_version is %d, and this instar knows %d", v, FormatVersion)
@@ -142,12 +143,28 @@ func decode(data []byte) (*Request, error) {
 	dec.UseNumber()
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(r); err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the JSON object")
 	}
+	r.State = cmp.Or(r.State, state.Started)
 	return r, nil
+}
+
+// unreadable says what JSON cannot be read for, in the words of who wrote it.
+func unreadable(err error) error {
+	var t *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &t) && t.Field != "":
+		return fmt.Errorf("%s cannot be a JSON %s", t.Field, t.Value)
+	case errors.As(err, &t):
+		return fmt.Errorf("it is no JSON object but a JSON %s", t.Value)
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return fmt.Errorf("unknown field %s", field)
+	}
+	return fmt.Errorf("it is no JSON object: %w", err)
 }
 
 // Check says what is wrong with the request of the instance called name.

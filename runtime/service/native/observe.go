@@ -177,6 +177,9 @@ func (m *systemd) state(instance, name string, f *found) service.State {
 	s.Status = f.status(s.Run)
 	s.PID, s.Restarts = int(f.number("MainPID")), int(f.number("NRestarts"))
 	s.Since = shownTime(f.shown["StateChangeTimestamp"])
+	if at := shownTime(f.shown["ActiveEnterTimestamp"]); s.Status == service.Running && f.shown["ActiveState"] != "activating" && !at.IsZero() {
+		s.Since = at // a reload changes the state, too
+	}
 	s.ExitCode, s.Message = f.outcome()
 	if f.file == nil {
 		return s

@@ -37,11 +37,12 @@ if [ $s -gt "$4" ]; then sleep $((s - $4)); fi
 printf 'S %s %s %s\n' "$2" "$3" "$n" >"$1"`
 
 // waitScript waits until none of the units that a service comes after is on its
-// way: After= alone is content when the first attempt of a run has failed. Its
-// arguments are the command that asks for the units' ActiveState. What isn't
-// wanted at all, or has been given up, is not waited for.
+// way: After= alone is content when the first attempt of a run has failed, and
+// then that unit is deactivating before it is activating again. Its arguments are
+// the command that asks for the units' ActiveState. What isn't wanted at all, or
+// has been given up, is not waited for.
 const waitScript = `while :; do case $("$@") in
-*=activating*) sleep 0.3 2>/dev/null || sleep 1 ;;
+*=activating* | *=deactivating*) sleep 0.3 2>/dev/null || sleep 1 ;;
 *) exit 0 ;;
 esac; done`
 

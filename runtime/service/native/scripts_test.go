@@ -34,6 +34,8 @@ func script(t *testing.T, shell, text, answer string, env []string, args ...stri
 	for name, body := range map[string]string{
 		"sleep":     "echo sleep $@ >>" + bin + "/calls",
 		"systemctl": "echo systemctl $@ >>" + bin + "/calls\nprintf '%s' '" + answer + "'",
+		// once answers what it is told the first time only.
+		"once": "echo once $@ >>" + bin + "/calls\n[ $(grep -c once " + bin + "/calls) != 1 ] || printf '%s' '" + answer + "'",
 	} {
 		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
 			t.Fatal(err)
@@ -140,8 +142,14 @@ func TestStopScript(t *testing.T) {
 
 func TestWaitScript(t *testing.T) {
 	for _, shell := range shells(t) {
-		if got := script(t, shell, waitScript, "ActiveState=deactivating\n\nActiveState=inactive\n", nil, "systemctl", "x"); got != "systemctl x" {
+		if got := script(t, shell, waitScript, "ActiveState=failed\n\nActiveState=inactive\n\nActiveState=active\n", nil, "systemctl", "x"); got != "systemctl x" {
 			t.Errorf("%s: %q", shell, got)
+		}
+		for _, onItsWay := range []string{"activating", "deactivating"} {
+			got := script(t, shell, waitScript, "ActiveState=active\n\nActiveState="+onItsWay+"\n", nil, "once", "x")
+			if got != "once x\nsleep 0.3\nonce x" {
+				t.Errorf("%s: %s: %q", shell, onItsWay, got)
+			}
 		}
 	}
 }

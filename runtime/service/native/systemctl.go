@@ -117,7 +117,7 @@ type shown map[string]string
 // properties are those that are asked for.
 var properties = strings.Join([]string{
 	"Id", "LoadState", "ActiveState", "SubState", "Result", "MainPID", "NRestarts", "FragmentPath",
-	"NeedDaemonReload", "Job", "ExecMainCode", "ExecMainStatus", "StateChangeTimestamp", "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic",
+	"NeedDaemonReload", "Job", "ExecMainCode", "ExecMainStatus", "StateChangeTimestamp", "ActiveEnterTimestamp", "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic",
 	"ExecMainStartTimestamp", "NextElapseUSecRealtime",
 }, ",")
 

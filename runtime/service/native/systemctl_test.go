@@ -117,3 +117,18 @@ func TestApplyRefusesNonsense(t *testing.T) {
 		t.Errorf("called: %q", got)
 	}
 }
+
+// A service runs since it was started; a reload, which changes its state for a
+// moment, is no start.
+func TestRunsSinceItWasStarted(t *testing.T) {
+	f := &found{shown: map[string]string{"ActiveState": "active", "SubState": "running", "MainPID": "12",
+		"ActiveEnterTimestamp": "Mon 2026-11-23 05:00:00 UTC", "StateChangeTimestamp": "Mon 2026-11-23 06:00:00 UTC"}}
+	m := paper(t)
+	if s := m.state("web", "a", f); s.Since.Hour() != 5 {
+		t.Errorf("running since %s", s.Since)
+	}
+	f.shown["ActiveState"], f.shown["SubState"] = "failed", "failed"
+	if s := m.state("web", "a", f); s.Since.Hour() != 6 {
+		t.Errorf("failed since %s", s.Since)
+	}
+}
