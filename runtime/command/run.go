@@ -260,6 +260,9 @@ func (r *runner) outcome(ctx context.Context, err error) (Record, error) {
 		if said != "" {
 			return Record{}, fmt.Errorf("cannot run command %q: %s", name, said)
 		}
+		if err == nil {
+			err = fmt.Errorf("its supervisor ended without a record of this attempt (%s)", describe(rec))
+		}
 		return Record{}, fmt.Errorf("cannot run command %q: %w", name, err)
 	case rec.Status == Succeeded:
 		return *rec, nil
@@ -272,6 +275,14 @@ func (r *runner) outcome(ctx context.Context, err error) (Record, error) {
 		return *rec, fmt.Errorf("%w\n%s", failed, said)
 	}
 	return *rec, failed
+}
+
+// describe says what a record is of.
+func describe(rec *Record) string {
+	if rec == nil {
+		return "there is none"
+	}
+	return fmt.Sprintf("there is one of an attempt of %s, %s", rec.Started.Format(time.RFC3339Nano), rec.Status)
 }
 
 // silence returns what was said as an error, nil when nothing was.

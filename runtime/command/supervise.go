@@ -60,8 +60,11 @@ func (s *supervisor) run(in io.Reader) error {
 		return err
 	}
 	defer lock.Unlock() // the end of this process does it at the latest
-	if err := newSpeaker(s.out).say(answer{Ready: true}); err != nil || !s.told() {
-		return nil // the deployer is gone, or wants it no more
+	if err := newSpeaker(s.out).say(answer{Ready: true}); err != nil {
+		return nil // the deployer is gone
+	}
+	if begin, err := s.told(); !begin {
+		return err
 	}
 	release, err := process.Adopt()
 	if err != nil {
@@ -91,13 +94,13 @@ func (s *supervisor) lock() (*flock.Flock, error) {
 }
 
 // told waits until the deployer says go. It does not begin for one that is
-// gone: another may have decided since.
-func (s *supervisor) told() bool {
+// gone, or wants it no more: another may have decided since.
+func (s *supervisor) told() (begin bool, err error) {
 	select {
 	case sign := <-s.signs:
-		return sign == signGo
-	case <-s.asked:
-		return false
+		return sign == signGo, nil
+	case sig := <-s.asked:
+		return false, fmt.Errorf("it was not begun: signal %v came first", sig)
 	}
 }
 
