@@ -95,6 +95,8 @@ func why(cmd *plan.Command, digest string, rec *Record, missing []string) string
 		return ""
 	case rec == nil && len(cmd.Creates) == 0:
 		return "never run"
+	case rec != nil && rec.Runs:
+		return "the last attempt still runs, and may succeed"
 	case rec != nil && rec.Status == Failed:
 		return "the last attempt failed: " + rec.Reason
 	case rec != nil && rec.Status != Succeeded && rec.Status != Adopted:

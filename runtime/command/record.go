@@ -64,6 +64,8 @@ type Record struct {
 	Creates map[string]string `json:"creates,omitempty"`
 	// Output is the end of the output, masked.
 	Output string `json:"output,omitempty"`
+	// Runs is set by a reader who does not wait, of an attempt that still runs.
+	Runs bool `json:"-"`
 }
 
 const (

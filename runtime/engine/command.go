@@ -65,7 +65,11 @@ type Pretend struct{ Dir string }
 
 // Record implements [Commands]. It does not wait.
 func (p Pretend) Record(_ context.Context, name string) (*command.Record, error) {
-	return command.Load(p.Dir, name)
+	rec, err := command.Load(p.Dir, name)
+	if rec != nil && rec.Status == command.Started {
+		rec.Runs = command.Running(p.Dir, name)
+	}
+	return rec, err
 }
 
 // Names implements [Commands]. There is none to wait for.
