@@ -2,9 +2,10 @@
 
 // Command sabotage breaks instar on purpose, one line at a time, in a copy of its
 // source, and shows that the tests notice: `make sabotage`. It fails when one of
-// the breakages applies no more, does not compile, or is not noticed. Arguments
-// choose rows by a part of their names; -list prints the table of docs/sabotage.md,
-// -check only says whether that is it, and whether all rows apply.
+// the breakages applies no more, does not compile, or is not noticed, or when tests
+// fail without any. Arguments choose rows by a part of their names; -list prints
+// the table of docs/sabotage.md, -check only says whether that is it, and whether
+// all rows apply.
 package main
 
 import (
@@ -133,7 +134,7 @@ func run(only []string) error {
 		return fmt.Errorf("cannot copy the source: %w: %s", err, out)
 	}
 	var bad []string
-	tried := 0
+	tried, whole := 0, map[string]error{}
 	for _, r := range rows {
 		if len(only) > 0 && !slices.ContainsFunc(only, func(part string) bool { return strings.Contains(r.what, part) }) {
 			continue
@@ -141,7 +142,15 @@ func run(only []string) error {
 		tried++
 		start := time.Now()
 		verdict := "noticed"
-		if err := r.try(dir); err != nil {
+		tests := r.pkg + " " + r.test
+		if _, known := whole[tests]; !known {
+			whole[tests] = r.passes(dir)
+		}
+		err := whole[tests]
+		if err == nil {
+			err = r.try(dir)
+		}
+		if err != nil {
 			verdict = err.Error()
 			bad = append(bad, r.what+": "+verdict)
 		}
@@ -183,9 +192,7 @@ func (r row) try(dir string) error {
 		return err
 	}
 	defer os.WriteFile(path, source, 0o644)
-	cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-run", r.test, "./"+r.pkg)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
+	out, err := r.tests(dir)
 	switch {
 	case err == nil:
 		return fmt.Errorf("NOT NOTICED by %s of %s", r.test, r.pkg)
@@ -193,4 +200,23 @@ func (r row) try(dir string) error {
 		return fmt.Errorf("does not compile: %s", out)
 	}
 	return nil
+}
+
+// passes returns nil when the tests pass of the source as it is: else their failure
+// would show nothing.
+func (r row) passes(dir string) error {
+	out, err := r.tests(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("its tests fail without it: %s", out)
+	case bytes.Contains(out, []byte("[no tests to run]")):
+		return fmt.Errorf("%s has no test called %s", r.pkg, r.test)
+	}
+	return nil
+}
+
+func (r row) tests(dir string) ([]byte, error) {
+	cmd := exec.Command("go", "test", "-vet=off", "-count=1", "-run", r.test, "./"+r.pkg)
+	cmd.Dir = dir
+	return cmd.CombinedOutput()
 }

@@ -79,7 +79,8 @@ func (f *Forecast) Differences(now *Forecast) []report.Difference {
 	d.maps("", "not looked at", f.Inputs, now.Inputs)
 	for _, name := range plan.SortedKeys(f.Paths) {
 		if is, ok := now.Paths[name]; ok && is != f.Paths[name] {
-			d.add(name, f.Paths[name].String(), is.String())
+			was, found := f.Paths[name].apart(is)
+			d.add(name, was.String(), found.String())
 		}
 	}
 	d.edits(f.Edits, now.Edits)
@@ -230,6 +231,32 @@ func (f Found) String() string {
 		parts = append(parts, "to "+f.To)
 	}
 	return joined(parts)
+}
+
+// apart returns f and now without what both have: of two files with stamps, the
+// first part of these that differs is enough.
+func (f Found) apart(now Found) (was, is Found) {
+	if f.Kind != now.Kind {
+		return f, now
+	}
+	was, is = f, now
+	if was.Mode == is.Mode {
+		was.Mode, is.Mode = "", ""
+	}
+	if was.Owner == is.Owner {
+		was.Owner, is.Owner = "", ""
+	}
+	if was.Content == is.Content {
+		was.Content, is.Content = "", ""
+	}
+	a, b := strings.Split(was.Content, ", "), strings.Split(is.Content, ", ")
+	for i := 0; len(a) == len(b) && i < len(a); i++ {
+		if a[i] != b[i] {
+			was.Content, is.Content = a[i], b[i]
+			break
+		}
+	}
+	return was, is
 }
 
 func joined(parts []string) string {

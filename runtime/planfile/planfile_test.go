@@ -133,6 +133,8 @@ func TestDifferences(t *testing.T) {
 			f.Paths["etc/a"] = Found{Kind: Nothing}
 			f.Edits[0].Why = "does not exist"
 		}, []report.Difference{{Path: "etc/a", Planned: "file 0640 1:1 sha256:0123456789ab", Now: "nothing"}}},
+		{"mode", func(f *Forecast) { found := f.Paths["etc/a"]; found.Mode = "0600"; f.Paths["etc/a"] = found },
+			[]report.Difference{{Path: "etc/a", Planned: "file 0640", Now: "file 0600"}}},
 		{"one more", func(f *Forecast) {
 			f.Edits = append(f.Edits, Edit{Op: plan.OpLink, Path: "l", To: "x", Why: "does not exist"})
 			f.Paths["l"] = Found{Kind: Nothing}
