@@ -424,9 +424,6 @@ func (f *Foresight) services(remembered map[string]state.Service, have map[strin
 		return
 	}
 	for _, c := range changes {
-		if c.Op == service.Update {
-			continue // is never shown
-		}
 		e := planfile.Edit{Op: plan.Op(c.Op), Name: c.Name, Why: f.mask.String(c.Why), At: c.At.String()}
 		if c.Op != service.Stop && c.Op != service.Unload {
 			e.Definition = f.definition(c.Spec)

@@ -98,8 +98,6 @@ func (r *run) applyServices(ctx context.Context, changes []service.Change) error
 	}
 	for _, c := range changes {
 		switch id := serviceID(c.Name); c.Op {
-		case service.Update:
-			continue
 		case service.Unload:
 			r.removed[id] = true
 		case service.Restart:

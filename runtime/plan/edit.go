@@ -17,6 +17,7 @@ const (
 	OpStop    Op = "stop"
 	OpRestart Op = "restart"
 	OpReload  Op = "reload"
+	OpUpdate  Op = "update" // of a service's definition, which does not disturb it
 	OpUnload  Op = "unload"
 	OpRequest Op = "request" // another instance: make it, or have it changed
 	OpRelease Op = "release" // another instance: it is no longer requested, and destroyed

@@ -253,7 +253,7 @@ func hexSum(data []byte) string {
 
 // ops are the operations that an edit may have.
 var ops = []plan.Op{plan.OpMkdir, plan.OpWrite, plan.OpChmod, plan.OpChown, plan.OpLink, plan.OpCopy, plan.OpRemove,
-	plan.OpRun, plan.OpStart, plan.OpStop, plan.OpRestart, plan.OpReload, plan.OpUnload,
+	plan.OpRun, plan.OpStart, plan.OpStop, plan.OpRestart, plan.OpReload, plan.OpUpdate, plan.OpUnload,
 	plan.OpRequest, plan.OpRelease}
 
 // Check says what in f cannot be meant.

@@ -233,11 +233,21 @@ func folderOf(source string) (string, error) {
 	return filepath.EvalSymlinks(source)
 }
 
+// isClosed reports whether err is that of a file or folder that may not be read,
+// or that is gone by now, as there are where a profile of one file lies among
+// those of others, in /tmp: no evaluation can need it either.
+func isClosed(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)
+}
+
 // walk calls do for all that lies below dir, in order, as far as it belongs to a
 // profile: version control and what skip names do not.
 func walk(dir string, skip []string, do func(path string, info fs.FileInfo) error) error {
 	files, size := 0, int64(0)
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if path != dir && isClosed(err) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -323,10 +333,20 @@ func copyAll(from, to string, skip []string) (string, error) {
 				return nil
 			}
 			return os.Symlink(text, target)
-		case to == "":
-			return digestFile(in, name, sum)
 		}
-		return copyFile(in, name, target, info.Mode().Perm(), sum)
+		src, err := in.Open(name)
+		if isClosed(err) && !strings.HasSuffix(name, ".star") {
+			fmt.Fprintln(sum, "closed")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		if to == "" {
+			return digestInto(sum, io.Discard, src)
+		}
+		return copyFile(src, target, info.Mode().Perm(), sum)
 	})
 	for _, d := range dirs {
 		if err == nil {
@@ -336,12 +356,7 @@ func copyAll(from, to string, skip []string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:digestLen], err
 }
 
-func copyFile(in *os.Root, name, target string, mode fs.FileMode, sum io.Writer) error {
-	src, err := in.Open(name)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
+func copyFile(src io.Reader, target string, mode fs.FileMode, sum io.Writer) error {
 	dst, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -351,15 +366,6 @@ func copyFile(in *os.Root, name, target string, mode fs.FileMode, sum io.Writer)
 		err = dst.Chmod(mode | 0o400)
 	}
 	return errors.Join(err, dst.Close())
-}
-
-func digestFile(in *os.Root, name string, sum io.Writer) error {
-	src, err := in.Open(name)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	return digestInto(sum, io.Discard, src)
 }
 
 // digestInto copies src to dst, and adds its length and hash to sum.

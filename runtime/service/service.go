@@ -115,9 +115,7 @@ const (
 	Restart Op = "restart"
 	Reload  Op = "reload" // of a timer: give it another schedule or program, for its next time
 	Unload  Op = "unload" // stop and forget
-	// Update replaces the definition without disturbing the process, and is
-	// never shown as a change.
-	Update Op = "update"
+	Update  Op = "update" // replace the definition without disturbing the process
 )
 
 // Change is one operation on one service. Spec is not looked at for Stop and
