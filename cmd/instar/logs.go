@@ -44,8 +44,14 @@ func (a *app) logs(ctx context.Context, args []string) error {
 	in := &instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings, mask: a.ui.mask}
 	if manager, err := in.managerOrNone(); err != nil {
 		return err
-	} else if manager != nil && manager.Platform() == "systemd" && !a.ui.json && (only == "" && len(st.Services) > 0 || hasService(st, only)) {
-		return a.journal(ctx, in, st, only)
+	} else if manager != nil && manager.Platform() == "systemd" && !a.ui.json {
+		names, err := journalled(ctx, manager, st, only)
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return a.journal(ctx, in, names, only)
+		}
 	}
 	if len(sources) == 0 && only != "" && !hasService(st, only) {
 		return noLog(t.folder, st, only)

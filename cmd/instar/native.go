@@ -96,9 +96,29 @@ func observedTimers(declared []report.Timer, have map[string]service.State) []re
 	return list
 }
 
+// journalled returns the services, runs and timers of an instance that are
+// units, or only the one called only: those remembered, and those whose start
+// has failed, so that nothing is remembered of them.
+func journalled(ctx context.Context, manager service.Manager, st *state.State, only string) ([]string, error) {
+	have, err := manager.Observe(ctx, st.Instance)
+	if err != nil {
+		return nil, err
+	}
+	for name := range st.Services {
+		have[name] = service.State{}
+	}
+	if _, ok := have[only]; ok {
+		return []string{only}, nil
+	}
+	if only != "" {
+		return nil, nil
+	}
+	return plan.SortedKeys(have), nil
+}
+
 // journal prints what services under systemd wrote: the last lines, and with
 // follow what comes.
-func (a *app) journal(ctx context.Context, in *instance, st *state.State, only string) error {
+func (a *app) journal(ctx context.Context, in *instance, services []string, only string) error {
 	names := map[string]string{} // by unit
 	width := 0
 	args := []string{"--no-pager", "--output=json", "--lines=" + strconv.Itoa(a.opts.lines)}
@@ -108,17 +128,11 @@ func (a *app) journal(ctx context.Context, in *instance, st *state.State, only s
 	if a.opts.follow {
 		args = append(args, "--follow")
 	}
-	for name := range st.Services {
-		if only != "" && name != only {
-			continue
-		}
+	for _, name := range services {
 		unit := native.UnitName(in.name, name)
 		names[unit] = name
 		width = max(width, len(name))
 		args = append(args, "--unit="+unit)
-	}
-	if len(names) == 0 {
-		return noService(st, only)
 	}
 	cmd := exec.CommandContext(ctx, "journalctl", args...)
 	var complaint strings.Builder

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"slices"
 	"time"
 
 	"instar/runtime/control"
@@ -333,7 +334,10 @@ func (k *kept) done(r *report.Report) {
 	run := k.run
 	k.run = nil
 	k.mu.Unlock()
-	if run == nil {
+	switch {
+	case run == nil && operated(r):
+		run = &processing{why: "asked: " + r.Changes[0].Op}
+	case run == nil:
 		run = &processing{why: k.why(control.Action{}, false)}
 	}
 	if r.Error == nil {
@@ -351,6 +355,17 @@ func (k *kept) done(r *report.Report) {
 	k.last = r
 	k.mu.Unlock()
 	k.tellParent(r)
+}
+
+// operated reports whether all that was done is one operation on services, which
+// somebody asked for: the profile is not looked at for that.
+func operated(r *report.Report) bool {
+	for _, c := range r.Changes {
+		if c.Op != r.Changes[0].Op || !slices.Contains([]plan.Op{plan.OpStart, plan.OpStop, plan.OpRestart}, plan.Op(c.Op)) {
+			return false
+		}
+	}
+	return len(r.Changes) > 0
 }
 
 // fulfilled remembers when the state is what the request asks for.
