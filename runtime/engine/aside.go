@@ -108,6 +108,9 @@ func (w *work) undeclared(ctx context.Context) error {
 		records[name] = rec
 		w.madeBy(name, rec)
 	}
+	if err := w.maker(ctx); err != nil {
+		return err
+	}
 	creates := map[string]bool{}
 	for _, r := range w.plan.Resources {
 		if cmd, ok := r.(*plan.Command); ok {
