@@ -160,7 +160,7 @@ func (a *app) driftOf(ctx context.Context, t target, st *state.State) ([]drift.R
 		return nil, err
 	}
 	defer done()
-	found, err := drift.Files(disk, st.Owned, pastContents(t.folder, st))
+	found, err := drift.Files(disk, st.Owned, pastContents(t.folder, st), len(st.Secrets) > 0)
 	if err != nil {
 		return nil, err
 	}

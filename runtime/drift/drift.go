@@ -48,9 +48,11 @@ type Root interface {
 type Expect func(hash string) ([]byte, bool)
 
 // Files compares what is owned with what stands in the root. Rows come in the
-// order of paths. What cannot be read is a row, too.
-func Files(root Root, owned map[string]state.Owned, expect Expect) ([]Row, error) {
-	f := &files{root: root, expect: expect}
+// order of paths. What cannot be read is a row, too. Where the instance has
+// secrets, no digest is told of a file that others may not read: a short secret
+// could be guessed by it.
+func Files(root Root, owned map[string]state.Owned, expect Expect, secrets bool) ([]Row, error) {
+	f := &files{root: root, expect: expect, secrets: secrets}
 	names := plan.SortedKeys(owned)
 	err := root.LstatEach(names, func(i int, sig fsys.Sig, err error) error {
 		return f.one(names[i], owned[names[i]], sig, err)
@@ -59,9 +61,10 @@ func Files(root Root, owned map[string]state.Owned, expect Expect) ([]Row, error
 }
 
 type files struct {
-	root   Root
-	expect Expect
-	rows   []Row
+	root    Root
+	expect  Expect
+	secrets bool
+	rows    []Row
 }
 
 func (f *files) add(r Row, rec state.Owned) {
@@ -140,6 +143,9 @@ func (f *files) content(name string, rec state.Owned, since *time.Time) error {
 		return nil
 	}
 	r := Row{Path: name, What: "content", Expected: "content " + short(rec.Hash), Found: "content " + short(got), Since: since}
+	if f.secrets && rec.Mode&0o004 == 0 {
+		r.Expected, r.Found = "content as applied", fmt.Sprintf("another one, %d bytes", len(data))
+	}
 	if rec.Kind == plan.KindLink {
 		r.What, r.Expected, r.Found = "target", "link to what has the hash "+short(rec.Hash), "link to "+string(data)
 		if text, ok := f.expect(rec.Hash); ok {
