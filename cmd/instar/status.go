@@ -298,24 +298,33 @@ func (u *ui) processes(title string, list []report.Service) {
 	if len(list) == 0 {
 		return
 	}
-	t := table{indent: "  "}
-	for _, s := range list {
-		var notes string
+	notes := make([][4]string, len(list))
+	var widths [4]int
+	for i, s := range list {
+		n := &notes[i]
 		if s.PID > 0 {
-			notes = fmt.Sprintf("pid %d", s.PID)
+			n[0] = fmt.Sprintf("pid %d  ", s.PID)
 		}
 		if s.Restarts == 1 {
-			notes += "  1 restart"
+			n[1] = "1 restart  "
 		} else if s.Restarts > 1 {
-			notes += fmt.Sprintf("  %d restarts", s.Restarts)
+			n[1] = fmt.Sprintf("%d restarts  ", s.Restarts)
 		}
 		if s.Since != nil {
-			notes += "  since " + ago(*s.Since)
+			n[2] = "since " + ago(*s.Since) + "  "
 		}
 		if s.Message != "" && s.Message != s.Status {
-			notes += "  " + s.Message
+			n[3] = s.Message
 		}
-		t.add(cell{text: s.Name}, statusCell(s.Status), cell{text: notes})
+		for j := range n {
+			widths[j] = max(widths[j], len(n[j]))
+		}
+	}
+	t := table{indent: "  "}
+	for i, s := range list {
+		n := notes[i]
+		text := fmt.Sprintf("%-*s%-*s%-*s%s", widths[0], n[0], widths[1], n[1], widths[2], n[2], n[3])
+		t.add(cell{text: s.Name}, statusCell(s.Status), cell{text: strings.TrimRight(text, " ")})
 	}
 	u.print(title + ":\n" + t.render(u.outColor))
 }

@@ -108,3 +108,20 @@ func TestMarks(t *testing.T) {
 		}
 	}
 }
+
+// What is said of services stands in columns, also of those that lack some of it.
+func TestProcessesAreAligned(t *testing.T) {
+	u, out, _ := captured()
+	u.processes("services", []report.Service{
+		{Name: "one", Status: "running", PID: 12, Message: "up"},
+		{Name: "other", Status: "restarting", Restarts: 3, Message: "exit status 1"},
+		{Name: "third", Status: "stopped", Message: "stopped"},
+	})
+	want := "services:\n" +
+		"  one    running     pid 12              up\n" +
+		"  other  restarting          3 restarts  exit status 1\n" +
+		"  third  stopped\n"
+	if got := out.String(); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -93,7 +94,7 @@ func (c *Client) Act(ctx context.Context, instance string, action Action, sink r
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return nil, 0, fmt.Errorf("the server went away before it had finished: %w", err)
+			return nil, 0, wentAway(err)
 		}
 		var m Message
 		if err := json.Unmarshal(line, &m); err != nil {
@@ -106,6 +107,10 @@ func (c *Client) Act(ctx context.Context, instance string, action Action, sink r
 			sink(*m.Event)
 		}
 	}
+}
+
+func wentAway(err error) error {
+	return fmt.Errorf("the server went away before it had finished: %w", err)
 }
 
 // Events tells sink what happens to an instance until ctx ends.
@@ -139,7 +144,11 @@ func (c *Client) do(ctx context.Context, method, instance, rest string, body []b
 		return nil, err
 	}
 	resp, err := c.http.Do(req)
-	if err != nil {
+	var broken *url.Error
+	switch {
+	case err != nil && ctx.Err() == nil && errors.As(err, &broken):
+		return nil, wentAway(broken.Err)
+	case err != nil:
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK {

@@ -265,6 +265,34 @@ func TestNobodyServes(t *testing.T) {
 	}
 }
 
+// A server that is killed before it has answered.
+func TestServerGoesAway(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1))
+			_ = conn.Close()
+		}
+	}()
+	client, err := Dial(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	defer l.Close()
+	if _, _, err := client.Act(t.Context(), "web", Action{Verb: "stop"}, nil); err == nil || !strings.HasPrefix(err.Error(), "the server went away") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	c := serve(t, filepath.Join(t.TempDir(), "s"), newFake())
 	var unknown *UnknownError
