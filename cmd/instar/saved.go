@@ -293,6 +293,9 @@ func savedTarget(arg string) error {
 
 // isSaved reports whether the argument of apply means a plan file.
 func (a *app) isSaved(arg string) (bool, error) {
+	if err := planfile.Unreadable(arg); err != nil && (isPath(arg) || state.CheckName(arg) != nil) {
+		return false, err
+	}
 	if !planfile.Is(arg) {
 		return false, nil
 	}

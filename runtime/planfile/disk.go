@@ -27,6 +27,23 @@ func Is(path string) bool {
 	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && Recognize(head[:n])
 }
 
+// Unreadable returns why nobody can say whether the file at path, which is no
+// profile by its name, is a plan file: whoever asks may not read it.
+func Unreadable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || filepath.Ext(path) == ".star" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err == nil {
+		return f.Close()
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
 // Read reads the plan file at path. The error is a [BrokenError] or a
 // [NewerError] when that cannot be understood.
 func Read(path string) (*File, error) {
