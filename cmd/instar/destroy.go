@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"instar/runtime/control"
+	"instar/runtime/node"
 	"instar/runtime/plan"
 	requests "instar/runtime/request"
 	"instar/runtime/state"
@@ -32,7 +34,7 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	served, err := a.through(ctx, t.folder, control.Action{Verb: "destroy", Purge: a.opts.purge, Retention: a.opts.retention})
 	if served {
 		if err == nil && !a.opts.purge {
-			a.ui.left(&instance{folder: t.folder, name: t.name, settings: st.Settings})
+			a.ui.left(&instance{home: a.home, folder: t.folder, name: t.name, settings: st.Settings})
 		}
 		return err
 	}
@@ -96,6 +98,10 @@ func (u *ui) left(in *instance) {
 	what := ""
 	if len(data) > 0 {
 		what = fmt.Sprintf(" (made once: %s)", list(data, 5))
+	}
+	if until := node.Retained(in.home, in.name); !until.IsZero() {
+		u.say("kept in %s%s until %s, as was asked for", in.settings.Root, what, until.Local().Format(time.DateTime))
+		return
 	}
 	u.say("left in %s%s: instar destroy %s --purge removes it for good", in.settings.Root, what, in.name)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"instar/runtime/node"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 	requests "instar/runtime/request"
@@ -37,7 +38,7 @@ func (a *app) status(ctx context.Context, args []string) error {
 		a.ui.document(s)
 		return nil
 	}
-	a.ui.status(s, st)
+	a.ui.status(s, st, node.Retained(a.home, t.name))
 	return nil
 }
 
@@ -248,11 +249,15 @@ func stateCell(name string, pending *string) cell {
 	return cell{name, faint}
 }
 
-// status prints one instance.
-func (u *ui) status(s *report.Status, st *state.State) {
+// status prints one instance, and until when its data is kept after a
+// destruction, zero for no such time.
+func (u *ui) status(s *report.Status, st *state.State, until time.Time) {
 	t := table{}
 	t.add(cell{"instance", bold}, cell{text: s.Instance})
 	t.add(cell{"state", bold}, stateCell(s.State, s.Pending))
+	if s.State == state.Destroyed && !until.IsZero() {
+		t.texts("data kept until", until.Local().Format(time.DateTime))
+	}
 	t.texts("generation", generationText(s.Generation, st.AppliedAt))
 	t.texts("profile", st.Settings.Profile)
 	if s.RolledBack != nil {
