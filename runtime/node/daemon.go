@@ -191,7 +191,10 @@ func (d *Daemon) look(name string) {
 		}
 		return
 	}
-	d.keep(name).take(r, digest, err)
+	k := d.keep(name)
+	if !k.take(r, digest, err) && err == nil {
+		k.copyChanged()
+	}
 }
 
 // find returns a known instance, or nil.

@@ -50,6 +50,8 @@ type kept struct {
 	staged  *request.Copy  // of the profile, as it was requested last
 	told    string         // what the requester was told of last
 
+	copied string // digest of the copy of the profile that was processed last; "": none
+
 	freeSlot func()
 }
 
@@ -63,9 +65,9 @@ func (k *kept) log(err error) { k.options.Log(k.name, k.subject.Options.Mask.Str
 
 // take takes over a request as it was read, and has the instance processed when
 // it is another one.
-func (k *kept) take(r *request.Request, digest string, err error) {
+func (k *kept) take(r *request.Request, digest string, err error) (changed bool) {
 	k.mu.Lock()
-	changed := digest != k.digest || (err != nil) != (k.bad != nil)
+	changed = digest != k.digest || (err != nil) != (k.bad != nil)
 	k.digest = digest
 	k.left = false
 	switch {
@@ -85,6 +87,22 @@ func (k *kept) take(r *request.Request, digest string, err error) {
 	case running && changed && err == nil:
 		k.share.refresh()
 		k.submit("request changed")
+	}
+	return changed
+}
+
+// copyChanged has the instance processed when another copy of its profile was
+// stored than the one that was processed last.
+func (k *kept) copyChanged() {
+	k.mu.Lock()
+	copied, running := k.copied, k.node != nil
+	k.mu.Unlock()
+	if !running || copied == "" {
+		return
+	}
+	if c, err := request.Current(k.folder); err == nil && c.Digest != copied {
+		k.share.refresh()
+		k.submit("profile changed")
 	}
 }
 

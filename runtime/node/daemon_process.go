@@ -49,6 +49,9 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	}
 	var c *request.Copy
 	followed := false
+	// What is run already is not made so again when the evaluation has succeeded:
+	// somebody may have stored another copy by then.
+	mine := action.Settings != nil || action.Verb == "rollback"
 	switch action.Verb {
 	case "destroy":
 	case "rollback":
@@ -63,6 +66,13 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	run.why = k.why(action, followed)
 	k.mu.Lock()
 	k.run = run
+	var use *request.Copy
+	if mine || c != nil && c == k.staged {
+		use = c
+	}
+	if c != nil {
+		k.copied = c.Digest
+	}
 	if k.told == "" && st.Exists() {
 		k.told = NewsOf(st, true) // what is remembered, its requester has seen
 	}
@@ -84,7 +94,7 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 		return nil, nil, err
 	}
 	e.Requested = requested
-	run.accept = func() error { return k.accept(c, s, requested, action, st) }
+	run.accept = func() error { return k.accept(use, s, requested, action, st) }
 	k.wire(e, run, path)
 	k.wireChildren(e, action)
 	return e, done, nil
@@ -283,8 +293,8 @@ func (p *processing) accepted() error {
 	return err
 }
 
-// accept makes the copy of the profile the one that is run. What an operator has
-// applied becomes the request, too: a daemon that is killed now continues it.
+// accept makes c, a copy of the profile that is not run yet, or nil, the one that
+// is. What an operator has applied becomes the request, too: a daemon that is killed now continues it.
 func (k *kept) accept(c *request.Copy, s state.Settings, requested string, action control.Action, st *state.State) error {
 	if c != nil {
 		if err := c.Use(); err != nil {

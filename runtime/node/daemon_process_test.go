@@ -212,3 +212,20 @@ func TestDaemonOlderButDifferent(t *testing.T) {
 	f.check(os.Chtimes(filepath.Join(dir, "instance.star"), old, old))
 	f.runs("web", "b")
 }
+
+// Another copy of the profile is processed although the request is the same, and
+// although it was stored while the earlier one was being evaluated.
+func TestDaemonAnotherProfileOfTheSameRequest(t *testing.T) {
+	f := newFarm(t)
+	f.profile("web", "wait", "service a")
+	f.request("web", "started")
+	f.run()
+	f.until("evaluated", func() bool { return f.count("web") > 0 })
+	f.profile("web", "service bb")
+	f.request("web", "started")
+	close(f.hanging)
+	f.runs("web", "bb")
+	f.profile("web", "service ccc")
+	f.request("web", "started")
+	f.runs("web", "ccc")
+}

@@ -18,7 +18,10 @@ import (
 // services that others supervise run on.
 func TestDaemonEndsInTime(t *testing.T) {
 	f := newFarm(t)
-	defer close(f.hanging)
+	defer func() {
+		close(f.hanging)
+		f.work.Wait() // else it writes into what is being removed
+	}()
 	f.late = true
 	f.profile("web", "service a")
 	f.profile("hung", "wait")
