@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"instar/runtime/report"
 	"instar/runtime/service/native"
 	"instar/runtime/state"
 )
@@ -201,11 +202,11 @@ func (a *app) nodeInstall(ctx context.Context) error {
 	}
 	switch {
 	case old == nil:
-		a.ui.say("the node is installed, and runs: %s", n.path())
+		a.nodeIs("installed", n.path())
 	case verb == "restart":
-		a.ui.say("the node is upgraded, and runs: %s", n.path())
+		a.nodeIs("upgraded", n.path())
 	default:
-		a.ui.say("the node is installed already, and runs: %s", n.path())
+		a.nodeIs("unchanged", n.path())
 	}
 	if n.user && !exists(filepath.Join("/var/lib/systemd/linger", os.Getenv("USER"))) {
 		a.ui.hint("it runs while you are logged in; loginctl enable-linger has it run from boot on")
@@ -229,6 +230,29 @@ func (a *app) listens(old []byte) (listening, error) {
 		}
 	}
 	return l, nil
+}
+
+// nodeIs says what an install, or uninstall, has come to; path is of what was
+// installed.
+func (a *app) nodeIs(what, path string) {
+	if a.ui.json {
+		a.ui.document(struct {
+			FormatVersion int    `json:"format_version"`
+			Node          string `json:"node"` // "installed", "upgraded", "unchanged", "uninstalled", "absent"
+			Path          string `json:"path,omitempty"`
+		}{report.FormatVersion, what, path})
+		return
+	}
+	switch what {
+	case "unchanged":
+		a.ui.say("the node is installed already, and runs: %s", path)
+	case "uninstalled":
+		a.ui.say("the node is uninstalled; services run on")
+	case "absent":
+		a.ui.say("the node is not installed")
+	default:
+		a.ui.say("the node is %s, and runs: %s", what, path)
+	}
 }
 
 // upgraded reports whether the node that runs is another program than this one.
@@ -259,7 +283,7 @@ func (a *app) nodeUninstall(ctx context.Context) error {
 		return err
 	}
 	if old == nil {
-		a.ui.say("the node is not installed")
+		a.nodeIs("absent", "")
 		return nil
 	}
 	if _, err := n.systemctl(ctx, "--no-reload", "disable", "--now", nodeUnit); err != nil {
@@ -271,6 +295,6 @@ func (a *app) nodeUninstall(ctx context.Context) error {
 	if _, err := n.systemctl(ctx, "daemon-reload"); err != nil {
 		return err
 	}
-	a.ui.say("the node is uninstalled; services run on")
+	a.nodeIs("uninstalled", "")
 	return nil
 }

@@ -100,13 +100,13 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 			return err
 		}
 	} else {
-		a.ui.say("the node is installed already, and runs: %s", in.Path)
+		a.nodeIs("unchanged", in.Path)
 		return nil
 	}
 	if in.Before {
-		a.ui.say("the node is upgraded, and runs: %s", in.Path)
+		a.nodeIs("upgraded", in.Path)
 	} else {
-		a.ui.say("the node is installed, and runs: %s", in.Path)
+		a.nodeIs("installed", in.Path)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (a *app) nodeUninstallScript(ctx context.Context, platform string) error {
 		return err
 	}
 	if !in.Before {
-		a.ui.say("the node is not installed")
+		a.nodeIs("absent", "")
 		return nil
 	}
 	if err := stopNode(string(a.home)); err != nil {
@@ -131,7 +131,7 @@ func (a *app) nodeUninstallScript(ctx context.Context, platform string) error {
 	if err := os.Remove(d.Spec); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	a.ui.say("the node is uninstalled; services run on")
+	a.nodeIs("uninstalled", "")
 	return nil
 }
 

@@ -77,9 +77,10 @@ func Of(r *report.Report, by, why string, output []Output) *Line {
 	return l
 }
 
-// Append adds a line, where the instance has a state.
+// Append adds a line, where the instance has a state, or is requested of a node:
+// what was never applied, nor asked for, leaves nothing.
 func Append(f state.Folder, l *Line) error {
-	if !f.Exists() {
+	if _, err := os.Lstat(f.Path("profile")); err != nil && !f.Exists() {
 		return nil
 	}
 	data, err := json.Marshal(l)

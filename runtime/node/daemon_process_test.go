@@ -229,3 +229,16 @@ func TestDaemonAnotherProfileOfTheSameRequest(t *testing.T) {
 	f.request("web", "started")
 	f.runs("web", "ccc")
 }
+
+// What never succeeded has a history, too.
+func TestDaemonHistoryOfFailures(t *testing.T) {
+	f := newFarm(t)
+	f.profile("web", "fail")
+	f.request("web", "started")
+	f.run()
+	f.until("failed", func() bool { return f.problem("web") != "" })
+	f.until("told", func() bool { return len(f.whys("web")) > 0 })
+	if why := f.whys("web")[0]; why != "requested" {
+		t.Errorf("why: %q", why)
+	}
+}
