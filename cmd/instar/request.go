@@ -92,7 +92,7 @@ func (a *app) ask(ctx context.Context, args []string) error {
 	if _, err := requests.Store(t.folder, s.Profile, string(a.home), s.Root); err != nil {
 		return err
 	}
-	if _, err := requests.Write(a.home, requests.Of(t.name, s, a.opts.wanted)); err != nil {
+	if err := requests.Ask(a.home, requests.Of(t.name, s, a.opts.wanted)); err != nil {
 		return err
 	}
 	return a.asked(ctx, t.name)

@@ -242,8 +242,7 @@ func (f *farm) request(name, requested string, change ...func(*request.Request))
 	for _, c := range change {
 		c(r)
 	}
-	_, err := request.Write(f.home, r)
-	f.check(err)
+	f.check(request.Ask(f.home, r))
 }
 
 func (f *farm) check(err error) {

@@ -312,11 +312,19 @@ func Write(home state.Home, r *Request) (digest string, err error) {
 	sum := sha256.Sum256(data)
 	digest = hex.EncodeToString(sum[:])
 	if old, err := os.ReadFile(Path(home, r.Instance)); err == nil && bytes.Equal(old, data) {
-		// A node that watches it looks whether another profile was stored.
-		now := time.Now()
-		return digest, os.Chtimes(Path(home, r.Instance), now, now)
+		return digest, nil
 	}
 	return digest, state.WriteFile(Path(home, r.Instance), data, 0o600)
+}
+
+// Ask is [Write] for somebody who wants the instance: a node that watches the file
+// looks also whether another profile was stored, although the request is the same.
+func Ask(home state.Home, r *Request) error {
+	if _, err := Write(home, r); err != nil {
+		return err
+	}
+	now := time.Now()
+	return os.Chtimes(Path(home, r.Instance), now, now)
 }
 
 // Remove forgets the request of an instance; none is fine.
