@@ -123,7 +123,7 @@ staticcheck: ## run the pinned staticcheck
 
 .PHONY: race
 race: ## pass the tests under the race detector
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race ./...
 
 .PHONY: docs
 docs: ## generate what docs/ has from the source
