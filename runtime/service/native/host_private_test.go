@@ -124,8 +124,8 @@ func TestHostPrivate(t *testing.T) {
 	h.settled(a, job, other)
 	os.WriteFile(path+pendingSuffix, []byte("half of a s3cr3t"), 0o600)
 	h.expect(h.reconcile(other), "unload job (no longer declared), unload a (no longer declared)")
-	if left := h.must("ls", "-A", h.systemd.privateDir()); left != "" {
-		t.Errorf("left behind: %s", left)
+	if left, err := filepath.Glob(filepath.Join(h.systemd.privateDir(), h.instance+".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %s, %v", left, err)
 	}
 }
 
