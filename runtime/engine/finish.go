@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -70,6 +71,8 @@ func (r *run) check(ctx context.Context, p *plan.Plan) error {
 		})
 	}
 	if ctx.Err() != nil {
+		// A check that was cut short says nothing about the instance.
+		r.report.Promises = slices.DeleteFunc(r.report.Promises, func(pr report.Promise) bool { return !pr.OK })
 		return context.Cause(ctx)
 	}
 	for _, pr := range r.report.Promises {

@@ -209,6 +209,11 @@ func (b *bench) sink(ev report.Event) {
 		if ev.Report.Error != nil {
 			text += " " + ev.Report.Error.Message
 		}
+		for _, p := range ev.Report.Promises {
+			if !p.OK {
+				text += " fails " + p.Name
+			}
+		}
 	}
 	b.events = append(b.events, text)
 }

@@ -124,7 +124,8 @@ func (u *unit) kill(x excess) {
 	}
 }
 
-// ended deals with the end of the process that nobody asked for.
+// ended deals with the end of the process that nobody asked for. The state tells
+// of it before anybody hears of it: who looks then finds no process that is gone.
 func (u *unit) ended() {
 	p := u.proc
 	u.proc = nil
@@ -133,15 +134,17 @@ func (u *unit) ended() {
 	if u.reason != "" {
 		message = u.reason
 	}
-	ran := u.in.sup.options.Clock.Now().Sub(u.began)
-	if !u.spec.Run {
-		u.in.sup.exits.publish(service.Exit{Instance: u.in.name, Name: u.name, Code: exit.Code, Reason: message, At: u.in.sup.options.Clock.Now()})
-	}
+	at := u.in.sup.options.Clock.Now()
 	if u.spec.Timer() {
 		u.fired(p, exit, message)
 		return
 	}
 	u.clear(p, exit)
+	publish := func() {
+		if !u.spec.Run {
+			u.in.sup.exits.publish(service.Exit{Instance: u.in.name, Name: u.name, Code: exit.Code, Reason: message, At: at})
+		}
+	}
 	state, ended := outcome(u.spec, exit)
 	if state != service.Restarting {
 		if !u.spec.Run {
@@ -151,14 +154,16 @@ func (u *unit) ended() {
 			s.Status, s.PID, s.ExitCode, s.Message, s.Ended = state, 0, exit.Code, message, ended
 			u.watched.limit = 0
 		})
+		publish()
 		return
 	}
-	delay := u.backoff.next(ran, u.spec.Run)
+	delay := u.backoff.next(at.Sub(u.began), u.spec.Run)
 	u.log.note("%s; starting it again%s", message, later(delay))
 	u.set(func(s *service.State) {
 		s.Status, s.PID, s.ExitCode, s.Message = service.Restarting, 0, exit.Code, message
 		u.watched.limit = 0
 	})
+	publish()
 	if delay > 0 {
 		u.schedule(delay)
 		return

@@ -25,6 +25,10 @@ func TestKilledServiceRunsAgainAtOnce(t *testing.T) {
 	b.reconcile(b.sh("a", forever), b.sh("other", forever))
 	first, other := b.pid("a"), b.pid("other")
 	syscall.Kill(first, syscall.SIGKILL)
+	x := <-exits
+	if s := b.state("a"); s.PID == first {
+		t.Errorf("its end was told, and the state is %+v", s)
+	}
 	waitFor(t, "another process", func() bool { s := b.state("a"); return s.Status == service.Running && s.PID != first })
 	if s := b.state("a"); s.Restarts != 1 || s.Message != "signal: KILL" || s.ExitCode != -1 {
 		t.Errorf("state %+v", s)
@@ -32,7 +36,6 @@ func TestKilledServiceRunsAgainAtOnce(t *testing.T) {
 	if b.pid("other") != other {
 		t.Error("another service was disturbed")
 	}
-	x := <-exits
 	if x.Instance != "web" || x.Name != "a" || x.Code != -1 || x.Reason != "signal: KILL" || x.At.IsZero() {
 		t.Errorf("exit %+v", x)
 	}
