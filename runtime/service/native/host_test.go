@@ -197,10 +197,11 @@ func testCrashLoop(t *testing.T, h *host) {
 	a := h.sh("a", "date +%s%N >>times; exit 3")
 	h.reconcile(a)
 	h.within(20*time.Second, "five attempts", func() bool { return len(h.lines("times")) >= 5 })
-	s := h.until("a", service.Restarting)
-	if s.Restarts < 4 {
-		t.Errorf("state %+v", s)
-	}
+	// Until a shim has noted the start, the state tells of the end before it.
+	h.within(20*time.Second, "the fifth end", func() bool {
+		s := h.state("a")
+		return s.Status == service.Restarting && s.Restarts >= 4
+	})
 	var stamps []time.Duration
 	for _, text := range h.lines("times") {
 		var ns int64

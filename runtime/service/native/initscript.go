@@ -89,8 +89,29 @@ func (m *shimmed) script(s service.Spec) initScript {
 // specLine is the line that tells whose script it is.
 func specLine(path string) string { return "spec=" + shellQuote(path) + "\n" }
 
-// specLineOf returns the path that such a line of a script names.
-func specLineOf(text string) (path string, found bool) {
+// initd is what sysv and OpenRC have in common: where scripts are, and how they
+// tell whose they are.
+type initd struct {
+	etc string // /etc
+}
+
+func (i initd) scriptPath(name string) string { return i.files().path(name) }
+
+func (i initd) store() scriptStore { return i.files() }
+
+func (i initd) files() scriptFiles {
+	return scriptFiles{dir: filepath.Join(i.etc, "init.d"), bits: scriptMode}
+}
+
+func (i initd) usable(root bool) error {
+	if !root {
+		return errNotRoot
+	}
+	return i.files().usable()
+}
+
+// specOf returns the path that the line of [specLine] names.
+func (i initd) specOf(text string) (path string, found bool) {
 	_, line, found := strings.Cut(text, "\nspec=")
 	if !found {
 		return "", false

@@ -31,9 +31,9 @@ func paperInits(t testing.TB) map[string]*shimmed {
 		if err := os.Mkdir(filepath.Join(etc, "init.d"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		var init initSystem = &sysv{etc: etc, rcParent: etc}
+		var init initSystem = &sysv{initd: initd{etc: etc}, rcParent: etc}
 		if name == "openrc" {
-			init = &openrc{etc: etc, run: "/sbin/openrc-run", rcService: "/bin/false"}
+			init = &openrc{initd: initd{etc: etc}, run: "/sbin/openrc-run", rcService: "/bin/false"}
 		}
 		all[name] = &shimmed{init: init, stateDir: "/var/lib/instar", binary: "/usr/local/bin/instar"}
 	}
@@ -102,7 +102,7 @@ func TestPathsInScripts(t *testing.T) {
 		if err := os.WriteFile(binary, []byte(stub), 0o755); err != nil {
 			rt.Fatal(err)
 		}
-		m := &shimmed{init: &sysv{etc: dir}, stateDir: filepath.Join(dir, word("state")), binary: binary}
+		m := &shimmed{init: &sysv{initd: initd{etc: dir}}, stateDir: filepath.Join(dir, word("state")), binary: binary}
 		artifacts, err := m.Render(service.Spec{Instance: "i", Name: "s", Argv: []string{"/bin/true"}, Dir: "/"})
 		if err != nil {
 			rt.Fatal(err)
@@ -345,7 +345,7 @@ func TestShimmedNeeds(t *testing.T) {
 		"no line of UTF-8": {StateDir: "/x\ny", Binary: "/x"},
 		"no folder":        {StateDir: "/x", Binary: "/x"},
 	} {
-		if _, err := newShimmed(&sysv{etc: "/nowhere"}, o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newShimmed(&sysv{initd: initd{etc: "/nowhere"}}, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // openrc is an init whose scripts are functions that openrc-run calls, and
 // which keeps account of what it has started.
 type openrc struct {
-	etc       string // /etc
+	initd
 	run       string // openrc-run, absolute
 	rcService string // absolute
 }
@@ -33,7 +33,7 @@ func newOpenrc() (*openrc, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &openrc{etc: "/etc", run: run, rcService: rcService}, nil
+	return &openrc{initd: initd{etc: "/etc"}, run: run, rcService: rcService}, nil
 }
 
 // findProgram finds one of OpenRC's programs, wherever PATH leads.
@@ -46,24 +46,7 @@ func findProgram(name string) (string, error) {
 	return "", fmt.Errorf("cannot use openrc: there is no %s", name)
 }
 
-func (o *openrc) scriptPath(name string) string { return o.store().path(name) }
-
-func (o *openrc) store() scriptStore { return o.files() }
-
-func (o *openrc) files() scriptFiles {
-	return scriptFiles{dir: filepath.Join(o.etc, "init.d"), bits: scriptMode}
-}
-
-func (o *openrc) usable(root bool) error {
-	if !root {
-		return errNotRoot
-	}
-	return o.files().usable()
-}
-
 func (o *openrc) head() string { return "#!" + o.run + "\n" }
-
-func (o *openrc) specOf(text string) (string, bool) { return specLineOf(text) }
 
 func (o *openrc) platform() string { return "openrc" }
 

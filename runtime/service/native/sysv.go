@@ -16,7 +16,7 @@ import (
 // sysv is an init that starts and stops the scripts that its runlevels link to,
 // in the order of the numbers in the links' names.
 type sysv struct {
-	etc      string // /etc
+	initd
 	insserv  string // absolute; "" where the order is not computed from scripts
 	rcParent string // holds rc0.d to rc6.d
 }
@@ -36,7 +36,7 @@ const (
 )
 
 func newSysv() *sysv {
-	s := &sysv{etc: "/etc", rcParent: "/etc"}
+	s := &sysv{initd: initd{etc: "/etc"}, rcParent: "/etc"}
 	if isDir("/etc/rc.d/rc2.d") && !isDir("/etc/rc2.d") {
 		s.rcParent = "/etc/rc.d"
 	}
@@ -49,24 +49,7 @@ func newSysv() *sysv {
 	return s
 }
 
-func (s *sysv) scriptPath(name string) string { return s.store().path(name) }
-
-func (s *sysv) store() scriptStore { return s.files() }
-
-func (s *sysv) files() scriptFiles {
-	return scriptFiles{dir: filepath.Join(s.etc, "init.d"), bits: scriptMode}
-}
-
-func (s *sysv) usable(root bool) error {
-	if !root {
-		return errNotRoot
-	}
-	return s.files().usable()
-}
-
 func (s *sysv) head() string { return "#!" + "/bin/sh" + "\n" }
-
-func (s *sysv) specOf(text string) (string, bool) { return specLineOf(text) }
 
 func (s *sysv) platform() string { return "sysv" }
 
