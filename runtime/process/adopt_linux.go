@@ -156,13 +156,27 @@ func strangers() (found []*entry, ok bool) {
 	if !adopting() {
 		return nil, false
 	}
-	entries := others()
-	for _, e := range entries {
-		if !e.dead {
-			found = append(found, e)
+	return living(others)
+}
+
+// living returns those of look that live, and looks again when there is none
+// but one has died since: what it leaves is adopted after the list was read, and
+// before its death shows. ok is false when nothing can be known.
+func living(look func() []*entry) (found []*entry, ok bool) {
+	for dead := map[int]uint64{}; ; {
+		entries, news := look(), false
+		for _, e := range entries {
+			switch since, known := dead[e.pid]; {
+			case !e.dead:
+				found = append(found, e)
+			case !known || since != e.start:
+				dead[e.pid], news = e.start, true
+			}
+		}
+		if len(found) > 0 || !news {
+			return found, entries != nil
 		}
 	}
-	return found, entries != nil
 }
 
 // others returns our children, living and dead, that were not started here and

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -483,6 +484,36 @@ func TestStraysAreEnded(t *testing.T) {
 	}
 	if alive(pid) {
 		t.Error("it lives on")
+	}
+}
+
+// TestDyingParentsHideNothing plays a look at our children during which a parent
+// dies: what it leaves is in the next one only.
+func TestDyingParentsHideNothing(t *testing.T) {
+	shell := func(dead bool) *entry { return &entry{pid: 7, start: 1, dead: dead} }
+	child := func(dead bool) *entry { return &entry{pid: 8, start: 2, dead: dead} }
+	for name, c := range map[string]struct {
+		looks [][]*entry
+		pids  []int
+		ok    bool
+	}{
+		"nothing":         {[][]*entry{{}}, nil, true},
+		"unknown":         {[][]*entry{nil}, nil, false},
+		"alive":           {[][]*entry{{shell(false), child(true)}}, []int{7}, true},
+		"dead":            {[][]*entry{{shell(true)}, {shell(true)}}, nil, true},
+		"left by a death": {[][]*entry{{shell(true)}, {shell(true), child(false)}}, []int{8}, true},
+		"left by two":     {[][]*entry{{shell(true)}, {shell(true), child(true)}, {{pid: 9}}}, []int{9}, true},
+		"the same number": {[][]*entry{{shell(true)}, {{pid: 7, start: 5, dead: true}}, {child(false)}}, []int{8}, true},
+	} {
+		n := 0
+		found, ok := living(func() []*entry { n++; return c.looks[n-1] })
+		var pids []int
+		for _, e := range found {
+			pids = append(pids, e.pid)
+		}
+		if !slices.Equal(pids, c.pids) || ok != c.ok || n != len(c.looks) {
+			t.Errorf("%s: %v, %v after %d looks; want %v, %v after %d", name, pids, ok, n, c.pids, c.ok, len(c.looks))
+		}
 	}
 }
 
