@@ -71,7 +71,7 @@ func serve(t *testing.T, socket string, s Server) *Client {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, s, 5*time.Second) }()
+	go func() { done <- Serve(ctx, l, s, time.Minute) }()
 	c, err := Dial(ctx, socket)
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestActGoesOnWithoutItsClient(t *testing.T) {
 		if a.Verb != "stop" {
 			t.Errorf("verb %q", a.Verb)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the action was interrupted with its client")
 	}
 }
@@ -178,7 +178,7 @@ func TestActDoesNotWaitForASlowClient(t *testing.T) {
 		if n++; n == 1 {
 			select {
 			case <-f.told:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("the action waits for its client")
 			}
 		}
@@ -208,7 +208,7 @@ func TestServeEndsOpenEventStreams(t *testing.T) {
 	t.Cleanup(func() { // runs after the server's own cleanup, which must end the stream
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the stream outlived its server")
 		}
 	})

@@ -53,7 +53,7 @@ func ask(t *testing.T, method, url string, change func(*http.Request)) (int, str
 	}
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestServesUntilStopped(t *testing.T) {
 		if err != nil {
 			t.Errorf("a stop that was asked for: %v", err)
 		}
-	case <-time.After(2 * patience):
+	case <-time.After(time.Minute):
 		t.Fatal("still serving after it was told to stop")
 	}
 	if _, err := net.Dial("tcp", listener.Addr().String()); err == nil {
