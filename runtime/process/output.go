@@ -162,6 +162,7 @@ func (o *output) drain(d time.Duration) {
 const (
 	leastBuffer = 512
 	mostBuffer  = 32 << 10
+	pipeSize    = 64 << 10 // what a pipe holds
 )
 
 // copy moves what comes, until the end or the deadline. A writer that fails is
@@ -172,6 +173,10 @@ func (p pump) copy() {
 	broken := false
 	for {
 		n, err := p.from.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // however late we are, what was written counts
+			buf = make([]byte, pipeSize)
+			n = readThere(p.from, buf)
+		}
 		if n > 0 && !broken {
 			_, werr := p.to.Write(buf[:n])
 			broken = werr != nil

@@ -9,10 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,10 +35,13 @@ func sh(script string) Spec {
 	return Spec{Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=" + plan.DefaultPath}, Identity: own}
 }
 
+// patience is how long is waited for what must come, on a busy machine too.
+const patience = time.Minute
+
 // waitFor polls until ok holds.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting: %s", what)
 		}
@@ -93,53 +94,6 @@ func TestRunReportsHowItEnded(t *testing.T) {
 	}
 }
 
-func TestStdinAndOutput(t *testing.T) {
-	in := bytes.Repeat([]byte("0123456789abcdef"), 20_000) // more than a pipe holds
-	var out, errs bytes.Buffer
-	spec := sh("cat; echo done >&2")
-	spec.Stdin, spec.Stdout, spec.Stderr = in, &out, &errs
-	if exit, err := Run(t.Context(), spec, syscall.SIGTERM, time.Second); err != nil || !exit.Ok() {
-		t.Fatal(exit, err)
-	}
-	if !bytes.Equal(out.Bytes(), in) || errs.String() != "done\n" {
-		t.Errorf("stdout %d bytes of %d, stderr %q", out.Len(), len(in), errs.String())
-	}
-	out.Reset()
-	spec = sh("echo a; echo b >&2; echo c; cat")
-	spec.Stdout, spec.Stderr = &out, &out
-	if _, err := Run(t.Context(), spec, syscall.SIGTERM, time.Second); err != nil || out.String() != "a\nb\nc\n" {
-		t.Errorf("one writer for both got %q, %v", out.String(), err)
-	}
-	spec = sh("exit 0")
-	spec.Stdin = in // nobody reads it
-	if exit, err := Run(t.Context(), spec, syscall.SIGTERM, time.Second); err != nil || !exit.Ok() {
-		t.Error(exit, err)
-	}
-}
-
-func TestGrandchildHoldingThePipeDoesNotBlockWait(t *testing.T) {
-	var out bytes.Buffer
-	spec := sh("exec 3<&0; setsid sleep 1000 & echo $!")
-	spec.Stdin = bytes.Repeat([]byte("x"), 1<<20) // which nobody reads, but it holds that pipe too
-	spec.Stdout, spec.Mark = &out, Mark(t.TempDir(), "command", "i", "n")
-	p, err := Start(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	p.Wait()
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("Wait took %v", took)
-	}
-	if err := p.End(t.Context(), syscall.SIGTERM, time.Second); err != nil {
-		t.Error(err)
-	}
-	pid, _ := strconv.Atoi(strings.TrimSpace(out.String()))
-	if pid == 0 || alive(pid) {
-		t.Errorf("grandchild %d lives on", pid)
-	}
-}
-
 // tree starts a program with three offspring that ignore TERM: a child of its
 // session, one that left it, and one that left it, its parent and its
 // environment. It returns the PIDs of all.
@@ -178,7 +132,7 @@ func TestEndKillsATreeThatIgnoresTERM(t *testing.T) {
 			if err := p.End(t.Context(), syscall.SIGTERM, 200*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(begin); took < 200*time.Millisecond || took > 5*time.Second {
+			if took := time.Since(begin); took < 200*time.Millisecond || took > patience {
 				t.Errorf("End took %v", took)
 			}
 			for i, pid := range pids {
@@ -202,7 +156,7 @@ func TestEndIsPolite(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "ready", func() bool { return strings.Contains(out.String(), "ready") })
-	if err := p.End(t.Context(), syscall.SIGTERM, time.Minute); err != nil {
+	if err := p.End(t.Context(), syscall.SIGTERM, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if exit := p.Wait(); exit.Code != 7 || !strings.Contains(out.String(), "bye") {
@@ -218,7 +172,7 @@ func TestEndOfContextKillsAtOnce(t *testing.T) {
 	if err := p.End(ctx, syscall.SIGTERM, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begin); took > 5*time.Second || alive(pids[3]) {
+	if took := time.Since(begin); took > patience || alive(pids[3]) {
 		t.Errorf("took %v, last one lives: %v", took, alive(pids[3]))
 	}
 	p.Wait()
@@ -230,7 +184,7 @@ func TestStoppedProcessIsEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	if err := p.End(t.Context(), syscall.SIGTERM, 30*time.Second); err != nil || time.Since(begin) > 10*time.Second {
+	if err := p.End(t.Context(), syscall.SIGTERM, time.Hour); err != nil || time.Since(begin) > patience {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 	p.Wait()
@@ -242,7 +196,7 @@ func TestStoppedProcessIsEnded(t *testing.T) {
 		return strings.Contains(string(stat), ") T ")
 	})
 	begin = time.Now() // one by one, as a later instar does
-	if err := p.Tree().End(t.Context(), syscall.SIGTERM, 30*time.Second); err != nil || time.Since(begin) > 10*time.Second {
+	if err := p.Tree().End(t.Context(), syscall.SIGTERM, time.Hour); err != nil || time.Since(begin) > patience {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 	p.Wait()
@@ -402,121 +356,6 @@ func TestErrorsNameWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestAdoptReapsOrphansAndNotOthersChildren(t *testing.T) {
-	release, err := Adopt()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	dir := t.TempDir()
-	cmd := exec.Command("/bin/sh", "-c", "exit 5")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	spec := sh("(setsid sh -c 'echo $$ >pid; sleep 0.2' &)")
-	spec.Dir = dir
-	if _, err := Run(t.Context(), spec, syscall.SIGTERM, time.Second); err != nil {
-		t.Fatal(err)
-	}
-	orphan := pidIn(t, filepath.Join(dir, "pid"))
-	if e, err := readEntry(orphan); err != nil || e.ppid != os.Getpid() {
-		t.Errorf("the orphan is not ours: %+v, %v", e, err)
-	}
-	time.Sleep(4 * sweepPeriod) // as if os/exec took its time
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
-		t.Errorf("os/exec lost its child: %v", err)
-	}
-	waitFor(t, "orphan reaped", func() bool { _, err := os.Stat(fmt.Sprintf("/proc/%d", orphan)); return err != nil })
-}
-
-func TestPlainChildrenAreNotAdopted(t *testing.T) {
-	release, err := Adopt()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	plain := exec.Command("/bin/sleep", "1000")
-	if err := plain.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p, err := Start(sh("exit 0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Wait()
-	if !p.Alone() {
-		t.Error("what os/exec started counts as left behind")
-	}
-	e, err := readEntry(plain.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	(&entry{pid: e.pid, start: e.start + 1}).signal(kill) // as if the PID had been reused
-	Strays()
-	plain.Process.Signal(syscall.SIGTERM)
-	if err := plain.Wait(); err == nil || err.Error() != "signal: terminated" {
-		t.Errorf("another process was killed: %v", err)
-	}
-}
-
-func TestStraysAreEnded(t *testing.T) {
-	release, err := Adopt()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	dir := t.TempDir()
-	spec := sh("(env -i setsid sh -c 'sleep 1000 & echo $$ >pid; wait' &)")
-	spec.Dir, spec.Mark = dir, "m"
-	p, err := Start(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Wait()
-	pid := pidIn(t, filepath.Join(dir, "pid"))
-	waitFor(t, "adoption", func() bool { e, err := readEntry(pid); return err == nil && e.ppid == os.Getpid() })
-	if p.Alone() {
-		t.Error("Alone although something is left")
-	}
-	if n := Strays(); n != 2 {
-		t.Errorf("%d strays, want the shell and its child", n)
-	}
-	if alive(pid) {
-		t.Error("it lives on")
-	}
-}
-
-// TestDyingParentsHideNothing plays a look at our children during which a parent
-// dies: what it leaves is in the next one only.
-func TestDyingParentsHideNothing(t *testing.T) {
-	shell := func(dead bool) *entry { return &entry{pid: 7, start: 1, dead: dead} }
-	child := func(dead bool) *entry { return &entry{pid: 8, start: 2, dead: dead} }
-	for name, c := range map[string]struct {
-		looks [][]*entry
-		pids  []int
-		ok    bool
-	}{
-		"nothing":         {[][]*entry{{}}, nil, true},
-		"unknown":         {[][]*entry{nil}, nil, false},
-		"alive":           {[][]*entry{{shell(false), child(true)}}, []int{7}, true},
-		"dead":            {[][]*entry{{shell(true)}, {shell(true)}}, nil, true},
-		"left by a death": {[][]*entry{{shell(true)}, {shell(true), child(false)}}, []int{8}, true},
-		"left by two":     {[][]*entry{{shell(true)}, {shell(true), child(true)}, {{pid: 9}}}, []int{9}, true},
-		"the same number": {[][]*entry{{shell(true)}, {{pid: 7, start: 5, dead: true}}, {child(false)}}, []int{8}, true},
-	} {
-		n := 0
-		found, ok := living(func() []*entry { n++; return c.looks[n-1] })
-		var pids []int
-		for _, e := range found {
-			pids = append(pids, e.pid)
-		}
-		if !slices.Equal(pids, c.pids) || ok != c.ok || n != len(c.looks) {
-			t.Errorf("%s: %v, %v after %d looks; want %v, %v after %d", name, pids, ok, n, c.pids, c.ok, len(c.looks))
-		}
-	}
-}
-
 func TestIgnoredSignalsAreNotInherited(t *testing.T) {
 	if os.Getenv("PROCESS_TEST_IGNORED") != "" {
 		var out bytes.Buffer
@@ -594,22 +433,4 @@ func TestParseStatWithOddNames(t *testing.T) {
 	if _, err := parseStat(7, "7 (a) S 1"); err == nil {
 		t.Error("a short line is accepted")
 	}
-}
-
-// syncBuffer is a buffer that may be read while a process writes.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
