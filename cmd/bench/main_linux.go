@@ -27,6 +27,8 @@ type options struct {
 	only    string
 	sizes   []int
 	rounds  int
+	// instances are the sizes of nodes.
+	instances []int
 }
 
 func main() {
@@ -34,15 +36,16 @@ func main() {
 		end(limit(os.Args[2:]))
 	}
 	var o options
-	var sizes string
+	var sizes, instances string
 	flag.StringVar(&o.program, "instar", "bin/instar", "the `PROGRAM` to measure")
 	flag.StringVar(&o.dir, "dir", defaultDir(), "the `FOLDER` to work below: on tmpfs, unless the disk is to be measured")
 	flag.StringVar(&sizes, "units", "10,100,1000,10000", "numbers of units, in `LIST`")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often everything is measured (default: by the number of units)")
 	flag.BoolVar(&o.quick, "quick", false, "few rounds, at most 1,000 units, no node, no peers")
-	flag.StringVar(&o.only, "only", "units,node,peers", "what to measure, a `LIST`; peers are other tools, where they are installed")
+	flag.StringVar(&o.only, "only", "units,node,peers", "what to measure, a `LIST`; peers are other tools, where they are installed; many are nodes with many instances")
+	flag.StringVar(&instances, "instances", "100,1000,2000,5000", "for many: numbers of instances, in `LIST`")
 	flag.Parse()
-	end(run(o, sizes))
+	end(run(o, sizes, instances))
 }
 
 func end(err error) {
@@ -61,15 +64,18 @@ func defaultDir() string {
 	return os.TempDir()
 }
 
-func run(o options, sizes string) error {
-	for _, text := range strings.Split(sizes, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1 {
-			return fmt.Errorf("-units %q: want numbers of at least 1", sizes)
-		}
+func run(o options, sizes, instances string) error {
+	all, err := numbers("units", sizes)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
 		if !o.quick || n <= 1000 {
 			o.sizes = append(o.sizes, n)
 		}
+	}
+	if o.instances, err = numbers("instances", instances); err != nil {
+		return err
 	}
 	program, err := exec.LookPath(o.program)
 	if err == nil {
@@ -85,6 +91,19 @@ func run(o options, sizes string) error {
 	return errors.Join(err, os.RemoveAll(o.dir))
 }
 
+// numbers are those in the list that a flag was given.
+func numbers(flag, list string) ([]int, error) {
+	var all []int
+	for _, text := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("-%s %q: want numbers of at least 1", flag, list)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
 func (o options) all() error {
 	fmt.Println(machine(o.dir))
 	for _, part := range strings.Split(o.only, ",") {
@@ -98,10 +117,12 @@ func (o options) all() error {
 		case "node":
 			progress("a node with %d instances", nodeInstances)
 			err = o.node()
+		case "many":
+			err = o.manyNodes()
 		case "peers":
 			err = o.allPeers()
 		default:
-			err = fmt.Errorf("-only %q: want units, node, peers", o.only)
+			err = fmt.Errorf("-only %q: want units, node, many, peers", o.only)
 		}
 		if err != nil {
 			return err
