@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -66,7 +65,7 @@ func evaluator(home state.Home, name string, s state.Settings, w who, limits eva
 		if req.Inputs, err = inputs(home, name, s, w, st); err != nil {
 			return nil, err
 		}
-		req.Inputs.Values = st.Values
+		req.Inputs.Values, req.Inputs.HeldPorts = st.Values, heldPorts(home, name)
 		p, err := eval.Evaluate(ctx, req, observer(view, ownedBy(st, home.Instance(name))), limits)
 		if err != nil {
 			return nil, asProfileError(err)
@@ -82,7 +81,6 @@ func evaluationKey(home state.Home, name string, s state.Settings, w who, st *st
 	if err != nil {
 		return "", err
 	}
-	in.HeldPorts = nil // they only matter for ports that are not chosen yet
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -107,7 +105,8 @@ func request(profile string) (eval.Request, error) {
 	return eval.Request{Dir: dir, Entry: entry}, err
 }
 
-// inputs are what an evaluation starts from, but for the remembered values.
+// inputs are what an evaluation starts from, but for the remembered values, and
+// the ports of others, which only matter for ports that are not chosen yet.
 func inputs(home state.Home, name string, s state.Settings, w who, st *state.State) (builtins.Inputs, error) {
 	node, err := facts(s.Manager)
 	if err != nil {
@@ -118,10 +117,9 @@ func inputs(home state.Home, name string, s state.Settings, w who, st *state.Sta
 			Name: name, Root: s.Root, User: w.user, Group: w.group,
 			UID: w.uid, GID: w.gid, Groups: w.groups, Superuser: w.superuser,
 		},
-		Node:      node,
-		Release:   s.Release,
-		HeldPorts: heldPorts(home, name),
-		Secrets:   s.Secrets,
+		Node:    node,
+		Release: s.Release,
+		Secrets: s.Secrets,
 	}
 	if in.Params, err = given(s.Params); err != nil {
 		return in, err
@@ -150,24 +148,12 @@ func given(params map[string]state.Given) (map[string]builtins.Given, error) {
 // heldPorts returns the ports that other instances of this node have chosen, as
 // far as their state can be read.
 func heldPorts(home state.Home, name string) []int {
-	names, err := home.Names()
+	var ports []int
+	err := home.Index().Others(name, func(other state.Holding) {
+		ports = append(ports, other.Ports...)
+	})
 	if err != nil {
 		return nil
-	}
-	var ports []int
-	for _, other := range names {
-		if other == name {
-			continue
-		}
-		st, err := home.Instance(other).Brief()
-		if err != nil {
-			continue
-		}
-		for _, v := range st.Values {
-			if port, err := strconv.Atoi(v.Text); err == nil && v.Kind == "port" {
-				ports = append(ports, port)
-			}
-		}
 	}
 	slices.Sort(ports)
 	return ports

@@ -195,9 +195,20 @@ func (w *nodeWiring) mask(name string) *secret.Masker {
 func (w *nodeWiring) subject(name string) node.Subject {
 	in := &instance{home: w.app.home, folder: w.app.home.Instance(name), name: name,
 		limits: w.app.opts.limits(), mask: w.mask(name)}
+	index := w.app.home.Index()
 	return node.Subject{
+		Asked: func() { index.Asked(name) },
 		Options: node.Options{
-			Name: name, Lock: in.lock, Load: in.folder.Load, Save: in.folder.Save,
+			Name: name, Lock: func() (func(), error) {
+				unlock, err := in.lock()
+				if err != nil {
+					index.Done(name)
+					return nil, err
+				}
+				index.Begin(name)
+				return func() { index.Done(name); unlock() }, nil
+			},
+			Load: in.folder.Load, Save: in.folder.Save,
 			Checker: in.checker(in.mask), Mask: in.mask, Exit: outcomeCode,
 			Status: func(st *state.State, reveal bool) (*report.Status, error) {
 				in.mask.Add(st.Secrets...)

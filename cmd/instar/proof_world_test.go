@@ -94,7 +94,7 @@ func inProcess(e *engine.Engine, in *instance) {
 		if req.Inputs, err = inputs(in.home, in.name, in.settings, in.who, st); err != nil {
 			return nil, err
 		}
-		req.Inputs.Values = st.Values
+		req.Inputs.Values, req.Inputs.HeldPorts = st.Values, heldPorts(in.home, in.name)
 		return eval.EvaluateHere(ctx, req, observer(view, ownedBy(st, in.folder)), in.limits)
 	}
 }

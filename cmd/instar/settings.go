@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,20 +112,17 @@ func (a *app) checkRoot(t target, root string) error {
 		return hinted("choose another --root or --state-dir: the instance's user must not be able to write the state",
 			"the state folder %s lies in the root %s", a.home, root)
 	}
-	names, err := a.home.Names()
-	if err != nil {
+	var shares []string
+	err := a.home.Index().Others(t.name, func(other state.Holding) {
+		if (inside(other.Root, root) || inside(root, other.Root)) && !(other.Destroyed && !exists(other.Root)) {
+			shares = append(shares, other.Name)
+		}
+	})
+	if err != nil || len(shares) == 0 {
 		return err
 	}
-	for _, name := range names {
-		other, err := a.home.Instance(name).Brief()
-		if name == t.name || err != nil || other.Settings.Root == "" || other.Requested == state.Destroyed && !exists(other.Settings.Root) {
-			continue // its own error shows when it is used
-		}
-		if inside(other.Settings.Root, root) || inside(root, other.Settings.Root) {
-			return hinted("choose another folder with --root", "instance %q already has its root at %s: %s would share it", name, other.Settings.Root, root)
-		}
-	}
-	return nil
+	slices.Sort(shares)
+	return hinted("choose another folder with --root", "instance %q already has its root at %s: %s would share it", shares[0], shares[0], root)
 }
 
 func exists(path string) bool {

@@ -53,6 +53,9 @@ type Subject struct {
 	// Alone takes the lock of those who serve the instance, or fails with
 	// [state.ErrLocked].
 	Alone func() (release func(), err error)
+	// Asked, if not nil, is told that a processing is wanted, before it waits for
+	// its turn.
+	Asked func()
 }
 
 // Embedded is a service manager that lives in the daemon.

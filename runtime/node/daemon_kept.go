@@ -215,6 +215,9 @@ func (k *kept) changed(s service.State) {
 
 // lock takes the instance's lock, and one of the daemon's slots.
 func (k *kept) lock(lock func() (func(), error)) (func(), error) {
+	if k.subject.Asked != nil {
+		k.subject.Asked()
+	}
 	done, err := k.slot()
 	if err != nil {
 		return nil, err
