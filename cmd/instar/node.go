@@ -93,7 +93,7 @@ func (a *app) nodeRun(ctx context.Context) error {
 	}
 	defer release()
 	patient.Store(true)
-	wiring := &nodeWiring{app: a, masks: map[string]*secret.Masker{}}
+	wiring := &nodeWiring{app: a, masks: map[string]*secret.Masker{}, alone: map[string]time.Time{}}
 	d := node.NewDaemon(node.DaemonOptions{
 		Home:     a.home,
 		Subject:  wiring.subject,
@@ -172,6 +172,7 @@ type nodeWiring struct {
 
 	mu    sync.Mutex
 	masks map[string]*secret.Masker
+	alone map[string]time.Time // since when this node alone serves an instance
 }
 
 func (w *nodeWiring) log(name, text string) {
@@ -216,7 +217,28 @@ func (w *nodeWiring) subject(name string) node.Subject {
 			},
 		},
 		Build: in.stored,
-		Alone: in.serveAlone,
+		Alone: func() (func(), error) {
+			release, err := in.serveAlone()
+			if err != nil {
+				return nil, err
+			}
+			w.isAlone(name, time.Now())
+			return func() {
+				w.isAlone(name, time.Time{})
+				release()
+			}, nil
+		},
+	}
+}
+
+// isAlone notes since when this node alone serves an instance; zero: it does not.
+func (w *nodeWiring) isAlone(name string, since time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if since.IsZero() {
+		delete(w.alone, name)
+	} else {
+		w.alone[name] = since
 	}
 }
 
@@ -280,6 +302,11 @@ func (w *nodeWiring) embedded(changed func(string, service.State)) (node.Embedde
 	return supervise.New(supervise.Options{
 		LogDir:   func(name string) string { return w.app.home.Instance(name).Path("logs") },
 		MarkBase: string(w.app.home),
+		Alone: func(name string) time.Time {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.alone[name]
+		},
 		Mask:     func(name string) func([]byte) []byte { return w.mask(name).Bytes },
 		OnChange: changed,
 	})

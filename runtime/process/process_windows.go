@@ -146,6 +146,9 @@ func (t Tree) End(context.Context, syscall.Signal, time.Duration) error { return
 // Leftovers finds nothing: a job ends with the process that made it.
 func Leftovers(context.Context, string, syscall.Signal, time.Duration) (int, error) { return 0, nil }
 
+// Marked finds nothing, as Leftovers.
+func Marked(base, kind string) (map[string]bool, error) { return nil, nil }
+
 // Memory is not known here.
 func Memory([]Tree) ([]int64, error) { return nil, errors.ErrUnsupported }
 

@@ -31,6 +31,25 @@ func Leftovers(ctx context.Context, prefix string, sig syscall.Signal, timeout t
 	return len(h.told), err
 }
 
+// Marked returns the instances of which processes carry a mark of a kind: those
+// that [Leftovers] would find something of.
+func Marked(base, kind string) (map[string]bool, error) {
+	t, err := freshTable()
+	if err != nil {
+		return nil, err
+	}
+	prefix := MarkPrefix(base, kind, "")
+	prefix = prefix[:len(prefix)-1] // before the instance
+	found := map[string]bool{}
+	for _, e := range t {
+		if rest, ok := strings.CutPrefix(e.mark(), prefix); ok {
+			instance, _, _ := strings.Cut(rest, ":")
+			found[instance] = true
+		}
+	}
+	return found, nil
+}
+
 // Memory returns the resident memory of each of trees, in bytes; pages that
 // several processes share count for each.
 func Memory(trees []Tree) ([]int64, error) {

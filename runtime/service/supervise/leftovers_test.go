@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"instar/runtime/plan"
+	"instar/runtime/process"
 	"instar/runtime/service"
 )
 
@@ -220,5 +221,44 @@ func TestTwoHundredServices(t *testing.T) {
 	t.Logf("200 services: up in %v, looked at in %v, down in %v", up, same, down)
 	if up > 5*time.Second || down > 5*time.Second {
 		t.Errorf("too slow: up in %v, down in %v", up, down)
+	}
+}
+
+// One look at all processes serves each instance that nobody else has served since
+// before it, and none that somebody may have served after it.
+func TestOneLookForManyInstances(t *testing.T) {
+	alone := map[string]time.Time{}
+	var b *bench
+	b = newBench(t, func(o *Options) { o.Alone = func(i string) time.Time { return alone[i] } })
+	leave := func(instance string) *process.Process {
+		t.Helper()
+		p, err := process.Start(process.Spec{Argv: []string{"/bin/sleep", "100000"}, Dir: b.dir, Identity: plan.Identity{UID: -1},
+			Mark: process.Mark(b.dir, markKind, instance, "a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	ends := func(instance string, p *process.Process) {
+		t.Helper()
+		if err := b.Apply(t.Context(), instance, nil); err != nil || alive(p.PID()) {
+			t.Errorf("what was left of %s: %v", instance, err)
+		}
+	}
+	one, two := leave("one"), leave("two")
+	alone["one"], alone["two"], alone["three"] = time.Now(), time.Now(), time.Now()
+	ends("one", one)
+	late := leave("three") // nobody may do that
+	if err := b.Apply(t.Context(), "three", nil); err != nil || !alive(late.PID()) {
+		t.Errorf("there was another look: %v", err)
+	}
+	ends("two", two)
+	four := leave("four")
+	alone["four"] = time.Now()
+	ends("four", four)
+	unknown := leave("unknown")
+	ends("unknown", unknown)
+	if err := late.End(t.Context(), syscall.SIGKILL, 0); err != nil {
+		t.Error(err)
 	}
 }

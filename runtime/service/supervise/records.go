@@ -65,12 +65,45 @@ func (in *instance) endLeftovers(ctx context.Context, dir string) error {
 		})
 	}
 	all.Wait()
-	prefix := process.MarkPrefix(in.sup.options.MarkBase, markKind, in.name)
-	_, err := process.Leftovers(ctx, prefix, syscall.SIGTERM, leftoverTimeout)
+	left, err := in.sup.leftovers(in.name)
+	if err == nil && left {
+		prefix := process.MarkPrefix(in.sup.options.MarkBase, markKind, in.name)
+		_, err = process.Leftovers(ctx, prefix, syscall.SIGTERM, leftoverTimeout)
+	}
 	if err = errors.Join(append(failed, err)...); err != nil {
 		return err
 	}
 	return in.records.begin(path)
+}
+
+// survey is the last look at all processes for marks.
+type survey struct {
+	mu     sync.Mutex
+	began  time.Time
+	marked map[string]bool // instances
+}
+
+// leftovers reports whether processes may be left of an instance, of which this
+// supervisor has started nothing yet.
+func (s *Supervisor) leftovers(instance string) (bool, error) {
+	var since time.Time
+	if s.options.Alone != nil {
+		since = s.options.Alone(instance)
+	}
+	if since.IsZero() {
+		return true, nil
+	}
+	s.survey.mu.Lock()
+	defer s.survey.mu.Unlock()
+	if s.survey.began.Before(since) {
+		began := time.Now()
+		marked, err := process.Marked(s.options.MarkBase, markKind)
+		if err != nil {
+			return false, err
+		}
+		s.survey.began, s.survey.marked = began, marked
+	}
+	return s.survey.marked[instance], nil
 }
 
 // readRecords returns the last record of each service; what can't be read is

@@ -36,6 +36,11 @@ type Options struct {
 	// MarkBase names what no other Supervisor of this machine shares: the
 	// state folder.
 	MarkBase string
+	// Alone returns since when nobody but this Supervisor can have started services
+	// of an instance. A look at all processes that began later finds what an
+	// earlier one has left of it: one look serves many instances. Nil, or the zero
+	// time: nobody knows, and each instance has a look of its own.
+	Alone func(instance string) time.Time
 	// Mask returns what hides the instance's secrets in one line of its logs,
 	// the newline not included. It is asked again for each piece of output, so
 	// that a secret is hidden from the moment it is known: both must be quick.
@@ -69,6 +74,8 @@ type Supervisor struct {
 	quit    chan struct{} // closed by Close once nothing runs
 	watch   chan struct{} // holds a token once there is memory to watch
 	work    sync.WaitGroup
+
+	survey survey
 
 	mu        sync.Mutex
 	closed    bool
