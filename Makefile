@@ -49,7 +49,7 @@ run: build helloworld ## bring the helloworld instance up in the foreground, unt
 
 .PHONY: test
 test: ## pass the tests; needs neither root nor a network
-	$(GO) test ./...
+	$(GO) test -timeout 60m ./...
 
 # Boots a throw-away machine over this one's files, and installs what that takes.
 .PHONY: test-hosts
@@ -123,7 +123,7 @@ staticcheck: ## run the pinned staticcheck
 
 .PHONY: race
 race: ## pass the tests under the race detector
-	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 60m ./...
 
 .PHONY: docs
 docs: ## generate what docs/ has from the source

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -121,7 +122,7 @@ func checkPage(t *testing.T, b builtins.Builtin) {
 //	again NAME [ROOT]        apply once more: no change, and not a byte or a
 //	                         timestamp of state and root differs; plan agrees
 //	mode MODE PATH...        these have these twelve bits, in octal
-//	until SECONDS PROGRAM ARGS...  run a program again and again until it succeeds
+//	until PROGRAM ARGS...    run a program again and again until it succeeds
 //	served NAME              wait until an `up` has converged the instance and serves it
 //	repeat FILE TEXT COUNT   write a text, many times
 //	serve KIND FILE          until the script ends, accept connections: unix at FILE;
@@ -214,20 +215,12 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: until SECONDS PROGRAM ARGS...")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: until PROGRAM ARGS...")
 	}
-	limit, err := time.ParseDuration(args[0] + "s")
+	_, err := exec.LookPath(args[0])
 	ts.Check(err)
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := ts.Exec(args[1], args[2:]...)
-		if err == nil {
-			return
-		}
-		if time.Since(start) > limit {
-			ts.Fatalf("after %s: %v", limit, err)
-		}
-	}
+	eventually(ts, strings.Join(args, " "), func() error { return ts.Exec(args[0], args[1:]...) })
 }
 
 func scriptServed(ts *testscript.TestScript, neg bool, args []string) {
@@ -236,13 +229,11 @@ func scriptServed(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	// An `up` answers at its socket before it has converged; apply waits for it.
 	socket := filepath.Join(ts.MkAbs("state"), "instances", args[0], socketName)
-	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Lstat(socket); err == nil {
-			ts.Check(ts.Exec("instar", "apply", args[0]))
-			return
-		}
-	}
-	ts.Fatalf("nothing serves %s", args[0])
+	eventually(ts, "served", func() error {
+		_, err := os.Lstat(socket)
+		return err
+	})
+	ts.Check(ts.Exec("instar", "apply", args[0]))
 }
 
 func scriptRepeat(ts *testscript.TestScript, neg bool, args []string) {

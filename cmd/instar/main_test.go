@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -102,6 +103,23 @@ func removeInitScripts(instance string) {
 	for _, path := range append(links, more...) {
 		_ = os.Remove(path)
 	}
+}
+
+// scriptPatience is how long tests wait for what must come, on a slow machine
+// that has much else to do.
+const scriptPatience = 2 * time.Minute
+
+// eventually tries again, less and less often, until try succeeds.
+func eventually(ts *testscript.TestScript, what string, try func() error) {
+	var err error
+	pause := 10 * time.Millisecond
+	for start := time.Now(); time.Since(start) < scriptPatience; time.Sleep(pause) {
+		if err = try(); err == nil {
+			return
+		}
+		pause = min(pause*5/4, 200*time.Millisecond)
+	}
+	ts.Fatalf("%s: %v", what, err)
 }
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
