@@ -78,7 +78,7 @@ test-wine: ## pass those of Windows' services under wine, and try the program th
 # With random cases, each of them many times as often as `make test` does, and
 # every system call instead of some: an hour. PROVE=10 is ten times that.
 PROVE ?= 1
-FUZZ ?= builtins:FuzzParam builtins:FuzzPath cmd/instar:FuzzParamsFile runtime/state:FuzzState runtime/state:FuzzDecode runtime/state:FuzzCache \
+FUZZ ?= builtins:FuzzParam builtins:FuzzPath cmd/instar:FuzzParamsFile runtime/state:FuzzState runtime/state:FuzzDecode runtime/state:FuzzCache runtime/state:FuzzPlanned \
 	runtime/request:FuzzRequest runtime/fsys:FuzzName runtime/service/native:FuzzUnit runtime/planfile:FuzzPlanFile
 .PHONY: prove
 prove: ## try the invariants thoroughly: every kill, every power cut, 200,000 swaps, each fuzzer for a minute

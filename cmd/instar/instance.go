@@ -206,9 +206,17 @@ func (s *paperStore) Load() (*state.State, error) {
 	case s.gone:
 		return state.New(s.folder.Name()), nil
 	case s.state != nil:
-		return s.state, nil
+		return s.state.Whole()
 	}
 	return s.folder.Load()
+}
+
+// LoadPart loads a part of the state that is on the disk.
+func (s *paperStore) LoadPart(brief *state.State, paths []string) (*state.State, error) {
+	if s.gone || s.state != nil {
+		return nil, errors.New("it is in memory")
+	}
+	return s.folder.LoadPart(brief, paths)
 }
 
 // Save implements engine.Store.

@@ -130,14 +130,14 @@ func (p *proof) idempotent(t *rapid.T, applied passed, source string) {
 	}
 	all := func() []string { return fingerprint(t, p.path("root"), p.path("state")) }
 	again("as it is", all)
-	cache := p.instance().folder.Path("stat.cache")
+	cache, planned := p.instance().folder.Path("stat.cache"), p.instance().folder.Path("plan.cache")
 	if err := os.Remove(cache); err != nil && applied.report.Complete {
 		t.Fatalf("a complete apply left no cache: %v", err)
 	}
 	again("without the cache", func() []string {
 		return slices.DeleteFunc(all(), func(line string) bool {
-			// The cache comes back, and with it its folder changes.
-			return strings.HasPrefix(line, cache+" ") || strings.HasPrefix(line, string(p.instance().folder)+" ")
+			// The cache comes back with what belongs to it, and with it its folder changes.
+			return strings.HasPrefix(line, cache+" ") || strings.HasPrefix(line, planned+" ") || strings.HasPrefix(line, string(p.instance().folder)+" ")
 		})
 	})
 }

@@ -70,6 +70,24 @@ func (v *View) Look(paths []string, verified func(i int, sig fsys.Sig) string) *
 	return a
 }
 
+// Stood is what Look would find where everything stands as it did: seen returns what
+// lstat said of paths[i], false if nothing stood there.
+func Stood(paths []string, seenAt func(i int) (fsys.Sig, bool), verified func(i int, sig fsys.Sig) string) *Ahead {
+	a := &Ahead{seen: make(map[string]seen, len(paths)), hashes: make(map[string]string, len(paths))}
+	for i, path := range paths {
+		sig, stands := seenAt(i)
+		if !stands {
+			a.seen[path] = seen{missing: true}
+			continue
+		}
+		a.seen[path] = seen{sig: sig}
+		if hash := verified(i, sig); hash != "" {
+			a.hashes[path] = hash
+		}
+	}
+	return a
+}
+
 // LookAhead has the view answer from what Look found, until Forget.
 func (v *View) LookAhead(a *Ahead) { v.ahead = a }
 

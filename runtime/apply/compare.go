@@ -31,6 +31,10 @@ type Comparison struct {
 	Declared map[string]Declared
 	Created  map[string]*plan.Command // paths that commands make, less those declared
 	Warnings []string
+	// Same are further folders, files and links that the plan declares: they are known
+	// to stand as declared, and owned as they are, and were not compared.
+	Same   []plan.Resource
+	byPath map[string]plan.PathResource // of Same, once asked for
 
 	owned map[string]state.Owned
 	view  *shadow
@@ -84,6 +88,23 @@ func Compare(p *plan.Plan, owned map[string]state.Owned, v plan.View) (*Comparis
 		c.Steps = append(c.Steps, step)
 	}
 	return c, nil
+}
+
+// Resource returns what the plan has stand at a path.
+func (c *Comparison) Resource(name string) (plan.PathResource, bool) {
+	if d, ok := c.Declared[name]; ok {
+		return d.Resource, true
+	}
+	if c.byPath == nil {
+		c.byPath = make(map[string]plan.PathResource, len(c.Same))
+		for _, r := range c.Same {
+			if r, ok := r.(plan.PathResource); ok {
+				c.byPath[r.Target().Path] = r
+			}
+		}
+	}
+	r, ok := c.byPath[name]
+	return r, ok
 }
 
 // plainStep adds the step of a resource that was compared ahead. What stands there

@@ -40,16 +40,22 @@ func NewDigester(root string, c *Comparison, made map[string]string) *Digester {
 		direct: map[string][]string{}, hashes: map[string]string{},
 	}
 	for name, decl := range c.Declared {
-		switch r := decl.Resource.(type) {
-		case *plan.Dir:
-			d.dirs[name] = true
-		default:
-			if !r.Target().Once {
-				d.files[name] = r
-			}
+		d.declare(name, decl.Resource)
+	}
+	for _, r := range c.Same {
+		if r, ok := r.(plan.PathResource); ok {
+			d.declare(r.Target().Path, r)
 		}
 	}
 	return d
+}
+
+func (d *Digester) declare(name string, r plan.PathResource) {
+	if _, ok := r.(*plan.Dir); ok {
+		d.dirs[name] = true
+	} else if !r.Target().Once {
+		d.files[name] = r
+	}
 }
 
 // isPathChar reports whether b can be part of a path in running text.

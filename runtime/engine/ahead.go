@@ -59,16 +59,26 @@ func (r *run) evaluateFrom(ctx context.Context, st *state.State) (*plan.Plan, er
 // replaced meanwhile, and all counts for nothing.
 func (r *run) evaluateMeanwhile(ctx context.Context, c *state.Cache) (st *state.State, p *plan.Plan, ok bool, err error) {
 	type outcome struct {
-		state *state.State
-		ahead *apply.Ahead
-		err   error
+		planned *state.Planned // when all stands as it did
+		state   *state.State
+		ahead   *apply.Ahead
+		err     error
 	}
 	read := make(chan outcome, 1)
 	view := r.view
 	go func() {
 		var o outcome
-		if o.state, o.err = r.Store.Load(); o.err == nil {
-			o.ahead = lookAt(view, c, o.state)
+		if r.partial() {
+			o.planned = r.Cache.LoadPlanned(c)
+		}
+		// One processor looks, in small parts: another one evaluates.
+		if o.planned != nil && !insideMatches(view.Disk(), c, 256) {
+			o.planned = nil
+		}
+		if o.planned == nil {
+			if o.state, o.err = r.Store.Load(); o.err == nil {
+				o.ahead = lookAt(view, c, o.state)
+			}
 		}
 		read <- o
 	}()
@@ -77,6 +87,17 @@ func (r *run) evaluateMeanwhile(ctx context.Context, c *state.Cache) (st *state.
 	if o.err != nil || !r.Cache.Current(c) {
 		return nil, nil, false, nil
 	}
+	if o.planned != nil && err == nil {
+		if r.part = r.partOf(c, o.planned, p); r.part != nil {
+			return r.part.state, p, true, nil
+		}
+	}
+	if o.state == nil {
+		if o.state, o.err = r.Store.Load(); o.err != nil {
+			return nil, nil, false, nil
+		}
+		o.ahead = stood(c, o.state)
+	}
 	if err != nil {
 		return nil, nil, true, r.evaluationFailed(ctx, o.state, err)
 	}
@@ -84,19 +105,26 @@ func (r *run) evaluateMeanwhile(ctx context.Context, c *state.Cache) (st *state.
 	return o.state, p, true, nil
 }
 
+// stood is what lookAt finds where everything stands as it did.
+func stood(c *state.Cache, st *state.State) *apply.Ahead {
+	return apply.Stood(c.Paths(), func(i int) (fsys.Sig, bool) { return c.Inside[i].Sig, c.Inside[i].How != state.Absent }, verifiedBy(c, st))
+}
+
 // lookAt looks at all that the cache has of the root.
 func lookAt(view *apply.View, c *state.Cache, st *state.State) *apply.Ahead {
-	paths := make([]string, len(c.Inside))
-	for i, e := range c.Inside {
-		paths[i] = e.Path
-	}
-	return view.Look(paths, func(i int, sig fsys.Sig) string {
+	return view.Look(c.Paths(), verifiedBy(c, st))
+}
+
+// verifiedBy returns the hash of what stands at an entry's path, if it was verified
+// while lstat said the same.
+func verifiedBy(c *state.Cache, st *state.State) func(i int, sig fsys.Sig) string {
+	return func(i int, sig fsys.Sig) string {
 		e := &c.Inside[i]
 		if e.How != state.Exact || e.Sig != sig {
 			return ""
 		}
 		return st.Owned[e.Path].Hash
-	})
+	}
 }
 
 // look looks again where something may have been changed since: by a command that

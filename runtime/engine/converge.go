@@ -37,6 +37,8 @@ type run struct {
 	// cache is what was verified when the last run ended; nil when nothing is
 	// known, and from the second round on.
 	cache *state.Cache
+	// part, if not nil, is what of the current round's plan has to be compared.
+	part *part
 	// known is the state as it was saved or read last; of an unchanged instance,
 	// without what it owns.
 	known *state.State
@@ -143,7 +145,7 @@ func (r *run) wroteObserved(p *plan.Plan) bool {
 // round evaluates the profile once and makes the machine match.
 func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	r.did, r.writes, r.requests.news = 0, map[string]bool{}, false
-	r.evaluated, r.awaited = r.now(), false
+	r.evaluated, r.awaited, r.part = r.now(), false, nil
 	st, p, err := r.evaluate(ctx)
 	if err != nil {
 		return nil, err
@@ -161,7 +163,7 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	if err := w.look(); err != nil {
 		return nil, err
 	}
-	if w.cmp, err = apply.Compare(p, st.Owned, r.view); err != nil {
+	if w.cmp, err = w.compare(); err != nil {
 		return nil, err
 	}
 	r.foresight.compared(w.cmp)
@@ -172,6 +174,18 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// compare holds the plan against the root, as far as that is not known.
+func (w *work) compare() (*apply.Comparison, error) {
+	if w.part == nil {
+		return apply.Compare(w.plan, w.state.Owned, w.view)
+	}
+	cmp, err := apply.Compare(w.part.plan, w.state.Owned, w.view)
+	if err == nil {
+		cmp.Same = w.part.same
+	}
+	return cmp, err
 }
 
 // evaluationFailed stops a stopped instance although its profile is broken, and

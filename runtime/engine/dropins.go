@@ -120,8 +120,8 @@ func (w *work) dropIn(script, name string, isRun bool) (service.Spec, error) {
 		return service.Spec{}, badName(program, "a service or run")
 	}
 	at := plan.Pos{File: script}
-	if d, ok := w.cmp.Declared[script]; ok {
-		at = d.Resource.Declared()
+	if r, ok := w.cmp.Resource(script); ok {
+		at = r.Declared()
 	}
 	spec := w.identify(name, plan.Exec{Argv: []string{program}, Dir: w.Settings.Root, Identity: w.Identity}, at)
 	spec.Run = isRun

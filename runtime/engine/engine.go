@@ -46,6 +46,10 @@ type Cache interface {
 	Current(*state.Cache) bool
 	SaveCache(*state.Cache) error
 	DropCache()
+	// LoadPlanned returns what the plan was when the cache was made, nil when that is
+	// not known.
+	LoadPlanned(*state.Cache) *state.Planned
+	SavePlanned(*state.Cache, *state.Planned) error
 }
 
 // Generations keeps what applies made.

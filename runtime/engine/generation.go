@@ -30,20 +30,25 @@ func (w *work) keepGeneration(next *state.State) {
 	if w.Generations == nil || w.Planning {
 		return
 	}
-	err := w.Generations.Keep(&generation.Made{State: next, Plan: w.plan, Content: w.content, RollbackOf: w.RollbackOf})
-	if err != nil {
-		w.warn(err.Error() + ": nothing can return to this generation")
+	made := &generation.Made{State: next, Plan: w.plan, Content: w.content, RollbackOf: w.RollbackOf}
+	if w.part != nil {
+		made.Before, made.Since = w.before.Owned, w.part.planned.Kept
 	}
+	if err := w.Generations.Keep(made); err != nil {
+		w.warn(err.Error() + ": nothing can return to this generation")
+		return
+	}
+	w.kept = next.Generation
 }
 
 // content is what the plan says of a declared path, as long as it has that hash:
 // the source of a copy may have changed meanwhile.
 func (w *work) content(name, hash string) ([]byte, bool, error) {
-	d, ok := w.cmp.Declared[name]
+	declared, ok := w.cmp.Resource(name)
 	if !ok {
 		return nil, false, nil
 	}
-	switch r := d.Resource.(type) {
+	switch r := declared.(type) {
 	case *plan.Dir:
 		return nil, false, nil
 	case *plan.Link:
@@ -51,7 +56,7 @@ func (w *work) content(name, hash string) ([]byte, bool, error) {
 	case *plan.File:
 		return r.Content, true, nil
 	}
-	data, err := plan.Bytes(d.Resource, w.view)
+	data, err := plan.Bytes(declared, w.view)
 	return data, err == nil && apply.Hash(data) == hash, err
 }
 

@@ -40,7 +40,8 @@ func (r *run) unchanged(ctx context.Context) (bool, error) {
 	if err != nil || key != c.Key {
 		return false, nil
 	}
-	if !outsideMatches(c.Outside) || !r.insideMatches(c) {
+	disk, err := r.Disk.Peek()
+	if err != nil || !outsideMatches(c.Outside) || !insideMatches(disk, c, len(c.Inside)) {
 		return false, nil
 	}
 	var specs []service.Spec
@@ -98,26 +99,23 @@ func matches(e state.Entry, look func(string) (fs.FileInfo, error)) bool {
 
 var errDiffers = errors.New("differs")
 
-func (r *run) insideMatches(c *state.Cache) bool {
-	disk, err := r.Disk.Peek()
-	if err != nil {
-		return false
-	}
-	paths := make([]string, len(c.Inside))
-	for i, e := range c.Inside {
-		paths[i] = e.Path
-	}
-	err = fsys.LstatEach(disk, paths, func(i int, sig fsys.Sig, err error) error {
-		if err != nil && !missing(err) {
-			return err
+// insideMatches looks at so many paths at once.
+func insideMatches(disk afero.Fs, c *state.Cache, atOnce int) bool {
+	from := 0
+	for paths := range slices.Chunk(c.Paths(), max(1, atOnce)) {
+		err := fsys.LstatEach(disk, paths, func(i int, sig fsys.Sig, err error) error {
+			if err != nil && !missing(err) {
+				return err
+			}
+			if !c.Inside[from+i].Matches(sig, err == nil) {
+				return errDiffers
+			}
+			return nil
+		})
+		if err != nil {
+			return false
 		}
-		if !c.Inside[i].Matches(sig, err == nil) {
-			return errDiffers
-		}
-		return nil
-	})
-	if err != nil {
-		return false
+		from += len(paths)
 	}
 	for _, l := range c.Folders {
 		now, err := listing(disk, l.Path)
@@ -196,7 +194,13 @@ func (w *work) cacheIt(g *gathering) bool {
 	if !g.ok || !g.verified() || w.publishedBy(w.state) != w.requests.told {
 		return false
 	}
-	return w.Cache.SaveCache(c) == nil
+	if w.Cache.SaveCache(c) != nil {
+		return false
+	}
+	if p := g.planned(); p != nil {
+		_ = w.Cache.SavePlanned(c, p) // the one before it does not count for c
+	}
+	return true
 }
 
 // resources counts what the summary counts.
@@ -218,6 +222,7 @@ type gathering struct {
 	sources map[string]string      // see apply.View
 	done    chan struct{}          // closed when entries are those of the root
 	entries []state.Entry
+	moved   []int // of a part: see part.merge
 	ok      bool
 	// verify holds, by path, the hash that a file has to have which was changed
 	// so short a time ago that lstat cannot vouch for it.
@@ -303,6 +308,9 @@ func (g *gathering) inside() []state.Entry {
 		entries[i] = state.Entry{Path: name, How: how[name]}
 	}
 	g.describe(entries)
+	if g.part != nil {
+		entries, g.moved = g.part.merge(entries)
+	}
 	return entries
 }
 

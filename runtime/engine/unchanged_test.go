@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +29,18 @@ type onDisk struct {
 	meddle   func()                      // called when services are started
 	cannot   func(service.Spec) []string // Engine.Unsupported
 	warnings []string                    // of the last apply
+	blind    bool                        // whole plans are compared
+	keeper   Generations
+}
+
+// digests are those of a plan's resources.
+func digests(p *plan.Plan) []plan.Digest {
+	all := make([]plan.Digest, len(p.Resources))
+	for i, r := range p.Resources {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%T %+v", r, r))
+		copy(all[i][:], sum[:])
+	}
+	return all
 }
 
 func newOnDisk(t *testing.T, parts ...any) *onDisk {
@@ -51,7 +65,7 @@ func (d *onDisk) try() ([]string, error) {
 	e.Settings.Root = d.root
 	disk := &realDisk{dir: d.root}
 	defer disk.close()
-	e.Disk, e.Cache = disk, d.folder
+	e.Disk, e.Cache, e.Generations = disk, d.folder, d.keeper
 	e.Unsupported = d.cannot
 	if d.meddle != nil {
 		e.Manager = meddling{d.manager, d.meddle}
@@ -59,7 +73,11 @@ func (d *onDisk) try() ([]string, error) {
 	e.Key = func(*state.State) (string, error) { return "key" + d.key, nil }
 	e.Evaluate = func(context.Context, *state.State, plan.View) (*plan.Plan, error) {
 		d.evals++
-		return planOf(d.parts...), nil
+		p := planOf(d.parts...)
+		if !d.blind {
+			p.Digests = digests(p)
+		}
+		return p, nil
 	}
 	rep, err := e.Converge(context.Background())
 	d.warnings = rep.Warnings

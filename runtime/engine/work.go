@@ -37,6 +37,8 @@ type work struct {
 	rooted  bool            // this apply creates the root
 	wanted  map[string]state.Requested
 	before  *state.State // as it was loaded
+	last    bool         // no round follows that has to settle something
+	kept    int          // the generation that has all that is owned now; 0: none is known to
 }
 
 // all claims, performs, reconciles, removes and settles.
@@ -342,6 +344,7 @@ func (w *work) removeOf(ctx context.Context, owned map[string]state.Owned) (map[
 func (w *work) settle(kept map[string]state.Owned) error {
 	next := w.remembered()
 	last := w.plan.Complete() && !w.again(w.plan) // what is made by rounds is one generation
+	w.last = last
 	if w.uncounted > 0 && last {
 		w.uncounted = 0
 		next.Generation++

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 
 	"instar/runtime/plan"
@@ -20,6 +21,10 @@ type Made struct {
 	// the given hash; false for what nobody declares, and what commands make.
 	Content    func(name, hash string) ([]byte, bool, error)
 	RollbackOf int
+	// Before is what the instance owned before, as far as State, which is a part, has
+	// it. Since is the generation that has all that was owned before, 0: none does.
+	Before map[string]state.Owned
+	Since  int
 }
 
 // Keeper keeps generations of one profile.
@@ -47,8 +52,15 @@ func (k Keeper) Keep(m *Made) error {
 		return err
 	}
 	w := &writer{Generation: g, made: m, last: k.last(st), written: map[hash]bool{}}
-	if err := w.paths(); err != nil {
+	if done, err := w.changes(); err != nil {
 		return err
+	} else if !done {
+		if m.State, err = st.Whole(); err != nil {
+			return err
+		}
+		if err := w.paths(); err != nil {
+			return err
+		}
 	}
 	if err := k.sources(w); err != nil {
 		return err
@@ -65,6 +77,7 @@ func (k Keeper) Keep(m *Made) error {
 
 // last is what the generation before has: no content of it need be written again.
 type last struct {
+	number  int
 	entries []entry
 	sources []Source
 	usable  map[int]bool // generations whose files are to stay
@@ -81,11 +94,12 @@ func (k Keeper) last(st *state.State) *last {
 	if err != nil || len(numbers) == 0 {
 		return l
 	}
-	before, entries, err := k.entries(numbers[len(numbers)-1])
+	number := numbers[len(numbers)-1]
+	before, entries, err := k.entries(number)
 	if err != nil {
 		return l // all is written anew
 	}
-	l.entries, l.sources = entries, before.Sources
+	l.number, l.entries, l.sources = number, entries, before.Sources
 	for pack, live := range before.Packs {
 		info, err := os.Lstat(k.path(pack))
 		if err == nil {
@@ -182,8 +196,7 @@ func (w *writer) paths() error {
 	for i := range w.last.entries {
 		old[w.last.entries[i].name] = &w.last.entries[i]
 	}
-	w.entries, w.fresh, w.Packs = w.entries[:0], nil, map[int]int64{}
-	w.written = map[hash]bool{}
+	w.restart()
 	for _, name := range plan.SortedKeys(owned) {
 		rec := owned[name]
 		if err := w.path(name, &rec, old[name]); err != nil {
@@ -191,6 +204,48 @@ func (w *writer) paths() error {
 		}
 	}
 	return nil
+}
+
+// changes lists what the instance owns where the state is a part of it: all else is
+// as the generation before has it. It reports false, and has listed nothing, where
+// that is not known, or is on its way out.
+func (w *writer) changes() (bool, error) {
+	m := w.made
+	if !m.State.IsPart() || m.Since == 0 || m.Since != w.last.number {
+		return false, nil
+	}
+	touched := maps.Clone(m.Before)
+	maps.Copy(touched, m.State.Owned)
+	names := plan.SortedKeys(touched)
+	w.entries = make([]entry, 0, len(w.last.entries)+len(names))
+	old := w.last.entries
+	for _, name := range append(names, "") {
+		for len(old) > 0 && (name == "" || old[0].name < name) {
+			if old[0].pack != 0 && !w.last.usable[old[0].pack] {
+				w.restart()
+				return false, nil
+			}
+			w.Packs[old[0].pack] += old[0].size
+			w.entries, old = append(w.entries, old[0]), old[1:]
+		}
+		var was *entry
+		if len(old) > 0 && old[0].name == name {
+			was, old = &old[0], old[1:]
+		}
+		if rec, ok := m.State.Owned[name]; ok {
+			if err := w.path(name, &rec, was); err != nil {
+				return false, err
+			}
+		}
+	}
+	delete(w.Packs, 0)
+	return true, nil
+}
+
+// restart forgets what was listed.
+func (w *writer) restart() {
+	w.entries, w.fresh, w.Packs = w.entries[:0], nil, map[int]int64{}
+	w.written = map[hash]bool{}
 }
 
 // path enters one path; was is what the generation before had there, or nil.

@@ -40,7 +40,7 @@ func (g *Generation) Restore(p *plan.Plan, view plan.View) (changed []string, er
 		}
 		out = append(out, with...)
 	}
-	p.Resources = out
+	p.Resources, p.Digests = out, nil
 	known := map[string]bool{}
 	for _, s := range p.Secrets {
 		known[s] = true

@@ -51,7 +51,13 @@ type Plan struct {
 	Prints    []Print          // what the profile printed
 	Params    []Param          // every parameter the profile declares
 	Inputs    []Input          // all that evaluation looked at outside the root
+	// Digests, if not nil, are those of Resources, as they were evaluated.
+	Digests []Digest
 }
+
+// Digest tells resources apart: those with the same one are the same, position and
+// all.
+type Digest [16]byte
 
 // Param is one parameter that a profile takes.
 type Param struct {

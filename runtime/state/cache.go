@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type Cache struct {
 	// Key covers all inputs that are no files: the program, settings, facts.
 	Key   string
 	State fsys.Sig // of state.json: with another one the cache says nothing
+	ID    uint64   // of this cache, by which plan.cache knows it
 	// Brief is the state without what it owns, so that state.json need not be
 	// read.
 	Brief *State
@@ -75,6 +77,15 @@ type Listing struct {
 	Names  []string
 }
 
+// Paths returns those of Inside.
+func (c *Cache) Paths() []string {
+	paths := make([]string, len(c.Inside))
+	for i := range c.Inside {
+		paths[i] = c.Inside[i].Path
+	}
+	return paths
+}
+
 // cacheMagic begins the file, with the version of its format.
 const cacheMagic = "instar stat.cache 1\n"
 
@@ -116,20 +127,28 @@ func (f Folder) SaveCache(c *Cache) error {
 	if err != nil {
 		return err
 	}
-	c.State = sig
+	c.State, c.ID = sig, rand.Uint64()
 	data, err := encodeCache(c)
 	if err != nil {
 		return err
 	}
-	tmp := f.Path("stat.cache.tmp")
+	return f.replace("stat.cache", data)
+}
+
+// replace writes a file that may get lost.
+func (f Folder) replace(name string, data []byte) error {
+	tmp := f.Path(name + ".tmp")
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp, f.Path("stat.cache"))
+	return os.Rename(tmp, f.Path(name))
 }
 
 // DropCache removes the cache.
-func (f Folder) DropCache() { _ = os.Remove(f.Path("stat.cache")) }
+func (f Folder) DropCache() {
+	_ = os.Remove(f.Path("stat.cache"))
+	_ = os.Remove(f.Path("plan.cache"))
+}
 
 // Brief returns the state without what it owns, from the cache where that is
 // possible.
@@ -168,11 +187,12 @@ func encodeCache(c *Cache) ([]byte, error) {
 	head, err := json.Marshal(struct {
 		Key     string
 		State   fsys.Sig
+		ID      uint64
 		Brief   *State
 		OK      int
 		Specs   []byte
 		Folders []Listing
-	}{c.Key, c.State, &brief, c.OK, c.Specs, c.Folders})
+	}{c.Key, c.State, c.ID, &brief, c.OK, c.Specs, c.Folders})
 	if err != nil {
 		return nil, err
 	}

@@ -44,21 +44,34 @@ const ownedSize = 256
 
 // Encode returns the bytes of state.json: one line, the keys of maps in order.
 func Encode(s *State) ([]byte, error) {
-	head, err := json.Marshal(before{s.FormatVersion, s.Instance, s.Settings, s.Requested, s.DestroyedAt, s.RanAs, s.Generation, s.AppliedAt})
+	head, tail, err := ends(s)
 	if err != nil {
 		return nil, err
 	}
-	tail, err := json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.RolledBack, s.Promises, s.Requests, s.Ending})
-	if err != nil {
-		return nil, err
+	if s.Rest != nil {
+		out := make([]byte, 0, len(head)+len(tail)+len(s.Rest.text)+len(s.Owned)*ownedSize+16)
+		out = append(append(out, head...), '{')
+		out = append(s.Rest.append(out, s.Owned), '}')
+		return append(out, tail...), nil
 	}
 	out := make([]byte, 0, len(head)+len(tail)+len(s.Owned)*ownedSize+16)
-	out = append(out, head[:len(head)-1]...)
-	out = append(out, `,"owned":`...)
-	out = appendOwned(out, s.Owned)
-	out = append(out, ',')
-	out = append(out, tail[1:]...)
-	return append(out, '\n'), nil
+	out = appendOwned(append(out, head...), s.Owned)
+	return append(out, tail...), nil
+}
+
+// ends returns what stands in state.json before and after what is owned.
+func ends(s *State) (head, tail []byte, err error) {
+	head, err = json.Marshal(before{s.FormatVersion, s.Instance, s.Settings, s.Requested, s.DestroyedAt, s.RanAs, s.Generation, s.AppliedAt})
+	if err != nil {
+		return nil, nil, err
+	}
+	tail, err = json.Marshal(after{s.Values, s.Services, s.Published, s.Pending, s.Secrets, s.LastBang, s.RolledBack, s.Promises, s.Requests, s.Ending})
+	if err != nil {
+		return nil, nil, err
+	}
+	head = append(head[:len(head)-1], `,"owned":`...)
+	tail[0] = ','
+	return head, append(tail, '\n'), nil
 }
 
 func appendOwned(out []byte, owned map[string]Owned) []byte {

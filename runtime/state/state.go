@@ -64,6 +64,8 @@ type State struct {
 	Requests map[string]Requested `json:"requests,omitempty"`
 	// Ending is set from when a destruction begins until it has come to its end.
 	Ending bool `json:"ending,omitempty"`
+
+	Rest *Rest `json:"-"` // of a part: what is owned beyond Owned
 }
 
 // Settings are the flags given to an instance, remembered until they are given

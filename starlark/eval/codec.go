@@ -2,6 +2,7 @@ package eval
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -175,7 +176,8 @@ type decoder struct {
 	bad     bool
 	begun   bool
 	plan    *plan.Plan
-	ended   bool // the rest has come
+	ended   bool   // the rest has come
+	text    []byte // that a digest is of
 }
 
 // part takes the next part of a plan. The contents of files are parts of data.
@@ -199,9 +201,11 @@ func (d *decoder) part(data []byte) error {
 		case tagRest:
 			return d.rest(d.buf[1:])
 		default:
+			text := d.buf
 			r := d.resource()
 			d.bad = d.bad || r == nil
 			d.plan.Resources = append(d.plan.Resources, r)
+			d.plan.Digests = append(d.plan.Digests, d.digest(r, text[:len(text)-len(d.buf)]))
 		}
 	}
 	if d.bad {
@@ -319,6 +323,18 @@ func (d *decoder) meta() (m plan.Meta, flag bool) {
 	m.At.Line = int32(d.uint())
 	m.At.Col = int32(d.uint())
 	return m, flags&2 != 0
+}
+
+// digest is that of a resource that crossed as text, which has the number of a file
+// in the place of its name.
+func (d *decoder) digest(r plan.Resource, text []byte) (digest plan.Digest) {
+	if r == nil {
+		return digest
+	}
+	d.text = append(append(append(d.text[:0], r.Declared().File...), 0), text...)
+	sum := sha256.Sum256(d.text)
+	copy(digest[:], sum[:])
+	return digest
 }
 
 func (d *decoder) resource() plan.Resource {
