@@ -61,7 +61,9 @@ func TestHostZReboot(t *testing.T) {
 func rebooting(h *host) []service.Spec {
 	private := h.sh("private", "test \"$SECRET\" = it\\'s && "+forever)
 	private.PrivateEnv = []string{"SECRET=it's"}
-	return []service.Spec{h.sh("a", `trap 'exit 0' TERM; while :; do sleep 0.1; done`), h.sh("b", forever, "a"), h.run("run", "echo x >>ran"), h.sh("stopped", forever),
+	stubborn := h.sh("stubborn", `trap "" TERM; while :; do sleep 0.1; done`) // which a shutdown has to kill
+	stubborn.StopTimeout = time.Second
+	return []service.Spec{stubborn, h.sh("a", `trap 'exit 0' TERM; while :; do sleep 0.1; done`), h.sh("b", forever, "a"), h.run("run", "echo x >>ran"), h.sh("stopped", forever),
 		private, h.cron("timer", "11 11 11 11 *", "echo x >>fired"), h.cron("stopped-timer", "@yearly", "true")}
 }
 

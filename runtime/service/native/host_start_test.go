@@ -328,3 +328,32 @@ func TestHostLogs(t *testing.T) {
 		t.Errorf("b's: %s", got)
 	}
 }
+
+// TestHostStoppedWhileStarting: what is stopped before it has come up did not
+// end by itself, although its start is a job, too.
+func TestHostStoppedWhileStarting(t *testing.T) {
+	h := newHost(t)
+	a := h.sh("a", forever)
+	h.reconcile(a)
+	dropIn := "/run/systemd/system/" + h.unit("a") + ".d"
+	if err := os.MkdirAll(dropIn, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dropIn) })
+	if err := os.WriteFile(dropIn+"/never-up.conf", []byte("[Service]\nType=notify\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.must("systemctl", "daemon-reload")
+	for range 2 {
+		before := h.property("a", "MainPID")
+		h.must("systemctl", "restart", "--no-block", h.unit("a"))
+		h.within(20*time.Second, "a start that does not end", func() bool {
+			pid := h.property("a", "MainPID")
+			return pid != "0" && pid != before && h.property("a", "SubState") == "start"
+		})
+	}
+	h.must("systemctl", "stop", h.unit("a"))
+	if text := h.read(h.systemd.record(h.instance, "a")); !strings.HasSuffix(text, "Q\n") || h.exists(h.marker("a")) {
+		t.Errorf("it counts as having ended by itself: %s", text)
+	}
+}

@@ -54,9 +54,9 @@ const reloadScript = `printf 'R %s\n' "$2" >>"$1"`
 // service, then the command that asks the manager.
 //
 // Neither $SERVICE_RESULT nor $EXIT_CODE tells; a job does: stopping,
-// restarting and shutting down are jobs. Starting is one too, so a job does not
-// count as long as the unit was not active since its process was started. One
-// that ran for a minute forgets earlier failures.
+// restarting and shutting down are jobs. Starting is one too, so as long as the
+// unit was not active since its process was started, it matters what job it is.
+// One that ran for a minute forgets earlier failures.
 const stopScript = `r=$1 u=$2 f=$3 i=$4 s=$5
 shift 5
 j= a=0 m=0
@@ -67,7 +67,10 @@ Job=*) j=${l#*=} ;;
 Active*=?*) a=${l#*=} ;;
 Exec*=?*) m=${l#*=} ;;
 esac; done
-if [ -n "$j" ] && [ "$a" -ge "$m" ]; then echo Q >>"$r"; exit 0; fi
+if [ -n "$j" ] && [ "$a" -lt "$m" ]; then
+case $("$@" --no-legend --full list-jobs "$u") in *" stop "* | *" restart "*) ;; *) j= ;; esac
+fi
+if [ -n "$j" ]; then echo Q >>"$r"; exit 0; fi
 n=0
 if [ -f "$r" ]; then while read -r x y z c; do case $x in S) n=$c ;; esac; done <"$r"; fi
 read -r t z </proc/uptime

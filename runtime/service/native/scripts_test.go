@@ -95,6 +95,8 @@ func TestStopScript(t *testing.T) {
 	show := func(job string, active, started int64) string {
 		return fmt.Sprintf("ExecMainStartTimestampMonotonic=%d\nActiveEnterTimestampMonotonic=%d\nJob=%s\n", started, active, job)
 	}
+	// list is the line of a job, behind what else was asked for.
+	list := func(kind string) string { return "77 instar-a\\x2db-c.service " + kind + " running\n" }
 	const young, old = 1_000_000, 61_000_000
 	for _, shell := range shells(t) {
 		for _, c := range []struct {
@@ -105,8 +107,10 @@ func TestStopScript(t *testing.T) {
 			{"by itself", "S d r 0\n", show("", now-young+5, now-young), "S d r 0\nE exited 3 1\n", true},
 			{"by itself, newer systemd", "S d r 0\n", show("0", now-young+5, now-young), "S d r 0\nE exited 3 1\n", true},
 			{"asked", "S d r 0\n", show("77", now-young+5, now-young), "S d r 0\nQ\n", false},
-			{"while starting", "S d r 0\n", show("77", 0, now-young), "S d r 0\nE exited 3 1\n", true},
-			{"while starting again", "S d r 2\n", show("77", now-young-9, now-young), "S d r 2\nE exited 3 3\n", true},
+			{"while starting", "S d r 0\n", show("77", 0, now-young) + list("start"), "S d r 0\nE exited 3 1\n", true},
+			{"while starting again", "S d r 2\n", show("77", now-young-9, now-young) + list("start"), "S d r 2\nE exited 3 3\n", true},
+			{"asked while starting", "S d r 0\n", show("77", 0, now-young) + list("stop"), "S d r 0\nQ\n", false},
+			{"asked to restart while starting", "S d r 0\n", show("77", 0, now-young) + list("restart"), "S d r 0\nQ\n", false},
 			{"for the third time", "S d r 2\nR x\n", show("", now-young+5, now-young), "S d r 2\nR x\nE exited 3 3\n", true},
 			{"for the hundredth time", "S d r 9\n", show("", now-young+5, now-young), "S d r 9\nE exited 3 9\n", true},
 			{"after a good minute", "S d r 9\n", show("", now-old+5, now-old), "S d r 9\nE exited 3 1\n", true},
@@ -122,8 +126,12 @@ func TestStopScript(t *testing.T) {
 			}
 			calls := script(t, shell, stopScript, c.answer, []string{"EXIT_CODE=exited", "EXIT_STATUS=3", "SERVICE_RESULT=exit-code"},
 				record, `instar-a\x2db-c.service`, mark, "a-b", "c", "systemctl", "--user")
-			if want := `systemctl --user show --no-pager -p Job -p ActiveEnterTimestampMonotonic -p ExecMainStartTimestampMonotonic instar-a\x2db-c.service`; calls != want {
-				t.Errorf("%s: called %q", shell, calls)
+			want := `systemctl --user show --no-pager -p Job -p ActiveEnterTimestampMonotonic -p ExecMainStartTimestampMonotonic instar-a\x2db-c.service`
+			if strings.Contains(c.name, "while starting") {
+				want += "\n" + `systemctl --user --no-legend --full list-jobs instar-a\x2db-c.service`
+			}
+			if calls != want {
+				t.Errorf("%s, %s: called %q", shell, c.name, calls)
 			}
 			after, _ := os.ReadFile(record)
 			if string(after) != c.after {

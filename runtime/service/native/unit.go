@@ -15,7 +15,7 @@ import (
 
 // unitFormat counts the changes of what is rendered from one Spec. Units of
 // another format are rewritten, and no service is restarted for it.
-const unitFormat = 4
+const unitFormat = 5
 
 const (
 	// firstDelay is systemd's own pause before a service is started again.
