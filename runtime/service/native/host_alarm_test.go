@@ -5,6 +5,7 @@ package native
 import (
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 func TestHostAlarm(t *testing.T) {
 	h := newHost(t)
 	const period = 10 // seconds; no schedule is so short, but an administrator's may be
-	a := h.cron("a", "* * * * *", `date +%s >>fired; until test -e go; do sleep 0.05; done; exit 3`)
+	a := h.cron("a", "* * * * *", `date +%s >>fired; until test -e go; do sleep 0.05; done; echo x >>waiting; exec sleep 1000`)
 	b := h.cron("b", "11 11 11 11 *", "true")
 	h.reconcile(a, b)
 	armed := time.Now()
@@ -56,7 +57,12 @@ func TestHostAlarm(t *testing.T) {
 		t.Errorf("started %d times at once", n)
 	}
 	h.write("go", "")
-	h.within(period*time.Second, "waiting", func() bool { return h.state("a").Status == service.Failed })
+	h.within(period*time.Second, "what can be killed", func() bool { return len(h.lines("waiting")) == 1 })
+	syscall.Kill(h.pid("a"), syscall.SIGTERM)
+	h.within(period*time.Second, "its end", func() bool { return h.state("a").Status == service.Failed })
+	if s := h.state("a"); s.Message != "signal: TERM" {
+		t.Errorf("killed: %+v", s)
+	}
 	if wait := time.Until(h.state("a").Next); wait <= 0 || wait > period*time.Second {
 		t.Errorf("next in %v", wait)
 	}
