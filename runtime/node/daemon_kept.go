@@ -79,13 +79,16 @@ func (k *kept) take(r *request.Request, digest string, err error) (changed bool)
 	default:
 		k.request, k.bad = r, nil
 	}
-	running := k.node != nil
+	node := k.node
 	k.mu.Unlock()
 	switch {
-	case !running && changed:
+	case node == nil && changed:
 		k.consider()
-	case running && changed && err == nil:
+	case node != nil && changed && err == nil:
 		k.share.refresh()
+		if r.State == state.Destroyed {
+			node.obsolete()
+		}
 		k.submit("request changed")
 	}
 	return changed

@@ -23,8 +23,9 @@ import (
 
 // processing is what is known of one processing while it is at work.
 type processing struct {
-	why  string
-	said history.Said
+	why     string
+	said    history.Said
+	request string // digest of the request's file when it began
 	// accept makes what the processing was begun with what counts from now on;
 	// it is called when the evaluation has succeeded, and once.
 	accept func() error
@@ -65,7 +66,7 @@ func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
 	}
 	run.why = k.why(action, followed)
 	k.mu.Lock()
-	k.run = run
+	k.run, run.request = run, k.digest
 	var use *request.Copy
 	if mine || c != nil && c == k.staged {
 		use = c
@@ -140,6 +141,14 @@ func doomed(st *state.State, r *request.Request, pending bool) bool {
 		return r.State == state.Destroyed
 	}
 	return st.Requested == state.Destroyed
+}
+
+// doomedSince reports whether the instance was requested to be destroyed since a
+// processing has begun.
+func (k *kept) doomedSince(run *processing) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.pending() && k.request.State == state.Destroyed && k.digest != run.request
 }
 
 // copy returns the profile to run. With settings from an operator it is copied
@@ -263,6 +272,9 @@ func (k *kept) wire(e *engine.Engine, run *processing, profile string) {
 	evaluate, key, promises := e.Evaluate, e.Key, e.Promises
 	e.Evaluate = func(ctx context.Context, st *state.State, view plan.View) (*plan.Plan, error) {
 		p, err := evaluate(ctx, st, view)
+		if err == nil && k.doomedSince(run) {
+			err = ErrInterrupted
+		}
 		if err != nil {
 			return nil, err
 		}

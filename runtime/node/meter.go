@@ -83,7 +83,7 @@ func resultOf(r *report.Report, err error) string {
 	switch {
 	case errors.As(err, &unkept):
 		return resultUnkept
-	case errors.Is(err, ErrPreempted), errors.Is(err, ErrGone):
+	case errors.Is(err, ErrPreempted), errors.Is(err, ErrInterrupted), errors.Is(err, ErrGone):
 		return resultInterrupted
 	case err != nil:
 		return resultFailed

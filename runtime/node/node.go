@@ -70,6 +70,8 @@ type Instance struct {
 	asking      int                     // how many wait for their turn
 	patience    context.Context         // of a processing that nobody waits for; else nil
 	preempt     context.CancelCauseFunc // ends it
+	destroying  int                     // how many wait for their turn to destroy
+	interrupt   context.CancelCauseFunc // ends the processing at work, commands included; else nil
 	subscribers map[chan report.Event]bool
 	results     map[string]report.Promise
 	specs       []service.Spec
@@ -127,6 +129,8 @@ var (
 	// ErrPreempted ends a processing that nobody waited for, when somebody asks
 	// for another one.
 	ErrPreempted = errors.New("another command took over")
+	// ErrInterrupted ends a processing of an instance that somebody wants destroyed.
+	ErrInterrupted = errors.New("interrupted, since the instance is to be destroyed")
 	// ErrGone says that what served the instance has ended.
 	ErrGone = errors.New("the instance is not served any more")
 )
@@ -264,10 +268,31 @@ func (n *Instance) process(ctx context.Context, requested string, action control
 		n.mu.Unlock()
 		e.Saved, e.VerifyIdempotent = action.Plan, action.VerifyIdempotent
 		n.stopWatching()
-		rep, err := e.Converge(ctx)
+		rep, err := n.converge(ctx, e)
 		n.after(ctx, e, rep, err)
 		return rep, err
 	})
+}
+
+// converge runs e, until somebody wants the instance destroyed.
+func (n *Instance) converge(ctx context.Context, e *engine.Engine) (*report.Report, error) {
+	work, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	n.mu.Lock()
+	n.interrupt = cancel
+	if n.destroying > 0 {
+		cancel(ErrInterrupted)
+	}
+	n.mu.Unlock()
+	rep, err := e.Converge(work)
+	n.mu.Lock()
+	n.interrupt = nil
+	n.mu.Unlock()
+	if err != nil && ctx.Err() == nil && context.Cause(work) == ErrInterrupted {
+		err = ErrInterrupted
+		rep.Error = report.ErrorOf(err, n.mask)
+	}
+	return rep, err
 }
 
 // locked runs do with an engine, holding the instance's lock, and tells how it

@@ -70,13 +70,14 @@ func (n *Instance) Services(ctx context.Context, name string) (map[string]servic
 }
 
 // Act implements [control.Server]. Whoever asks is served in turn; a processing
-// that nobody waits for does not keep it waiting for promises and runs.
+// that nobody waits for does not keep it waiting for promises and runs, and none
+// keeps a destruction waiting.
 func (n *Instance) Act(ctx context.Context, name string, action control.Action, sink report.Sink) (*report.Report, int) {
 	if name != n.options.Name {
 		return n.refused(&control.UnknownError{Instance: name})
 	}
-	n.ask(1)
-	defer n.ask(-1)
+	n.ask(action, 1)
+	defer n.ask(action, -1)
 	j := &job{action: action, sink: sink, done: make(chan outcome, 1)}
 	select {
 	case n.jobs <- j:
@@ -90,12 +91,28 @@ func (n *Instance) Act(ctx context.Context, name string, action control.Action, 
 }
 
 // ask counts those who wait for their turn.
-func (n *Instance) ask(change int) {
+func (n *Instance) ask(action control.Action, change int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.asking += change
 	if n.preempt != nil && n.asking > 0 {
 		n.preempt(ErrPreempted)
+	}
+	if action.Verb != "destroy" {
+		return
+	}
+	n.destroying += change
+	if n.interrupt != nil && n.destroying > 0 {
+		n.interrupt(ErrInterrupted)
+	}
+}
+
+// obsolete ends the processing at work: what it is about is to be destroyed.
+func (n *Instance) obsolete() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.interrupt != nil {
+		n.interrupt(ErrInterrupted)
 	}
 }
 
