@@ -112,7 +112,7 @@ func (b bench) job(name, script string) command.Job {
 			Argv:     []string{"/bin/sh", "-c", script},
 			Dir:      b.root,
 			Identity: plan.Identity{User: "me", UID: -1, GID: -1, Home: b.root},
-		}, Timeout: time.Minute},
+		}, Timeout: time.Hour},
 		Dir:    b.dir,
 		Root:   b.root,
 		Digest: "d1",
@@ -152,7 +152,7 @@ func (b bench) wait(name string) *command.Record {
 // eventually polls until ok holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}

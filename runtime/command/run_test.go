@@ -208,16 +208,16 @@ func TestDescriptors(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	job := b.job("hang", `trap "" TERM; setsid sh -c 'trap "" TERM; echo $$ >pid; while :; do sleep 0.05; done' & echo begun; wait; sleep 100`)
-	job.Command.Timeout = 1500 * time.Millisecond
-	begun := time.Now()
-	rec, err := command.Run(t.Context(), job)
-	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("took %s", took)
-	}
-	var failed *command.FailedError
-	if !errors.As(err, &failed) || rec.Status != command.Failed || rec.Reason != "timeout after 1.5s" || !strings.HasPrefix(rec.Output, "begun") {
-		t.Errorf("record %+v, %v", rec, err)
+	job := b.job("hang", `trap "" TERM; echo begun; setsid sh -c 'trap "" TERM; echo $$ >new; mv new pid; while :; do sleep 0.05; done' & wait; sleep 1000`)
+	timeout := 500 * time.Millisecond
+	for ; !exists(b.path("pid")) && timeout < time.Minute; timeout *= 4 { // until it is enough to begin in
+		job.Command.Timeout = timeout
+		rec, err := command.Run(t.Context(), job)
+		var failed *command.FailedError
+		if !errors.As(err, &failed) || rec.Status != command.Failed || rec.Reason != "timeout after "+timeout.String() ||
+			exists(b.path("pid")) && !strings.HasPrefix(rec.Output, "begun") {
+			t.Errorf("record %+v, %v", rec, err)
+		}
 	}
 	if !gone(t, b.path("pid")) {
 		t.Error("the grandchild lives")
@@ -231,9 +231,6 @@ func TestBackground(t *testing.T) {
 	rec := b.run(b.job("leave", `setsid sh -c 'echo $$ >pid; exec sleep 1000' & while [ ! -s pid ]; do sleep 0.01; done; echo ok`))
 	if rec.Output != "ok" || !gone(t, b.path("pid")) {
 		t.Errorf("record %+v", rec)
-	}
-	if d := rec.Finished.Sub(rec.Started); d > 10*time.Second {
-		t.Errorf("took %s", d)
 	}
 }
 

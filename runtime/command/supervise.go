@@ -98,7 +98,10 @@ func (s *supervisor) lock() (*flock.Flock, error) {
 func (s *supervisor) told() (begin bool, err error) {
 	select {
 	case sign := <-s.signs:
-		return sign == signGo, nil
+		if sign != signGo && sign != signGone && sign != signCancel {
+			err = fmt.Errorf("it was not begun: %s", sign)
+		}
+		return sign == signGo, err
 	case sig := <-s.asked:
 		return false, fmt.Errorf("it was not begun: signal %v came first", sig)
 	}

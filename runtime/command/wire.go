@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -107,17 +108,24 @@ func (s *speaker) say(v any) error {
 	return nil
 }
 
-// hear receives signs until there are no more; then signGone.
+// hear receives signs until there are no more; then signGone, or why no more can
+// be heard.
 func hear(dec *json.Decoder) <-chan sign {
 	signs := make(chan sign, 4)
 	go func() {
 		for {
 			var s sign
-			if dec.Decode(&s) != nil {
-				signs <- signGone
-				return
+			err := dec.Decode(&s)
+			switch {
+			case errors.Is(err, io.EOF):
+				s = signGone
+			case err != nil:
+				s = sign("cannot hear the deployer: " + err.Error())
 			}
 			signs <- s
+			if err != nil {
+				return
+			}
 		}
 	}()
 	return signs
