@@ -32,7 +32,7 @@ func edits(t *testing.T, disk *fsys.Overlay, r plan.Resource) []string {
 	}
 	list := []string{}
 	for _, e := range c.Steps[0].Edits {
-		if err := Do(disk, v, e); err != nil {
+		if _, err := Do(disk, v, e); err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, string(e.Op)+" "+e.Path)

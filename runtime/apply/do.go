@@ -27,20 +27,24 @@ func (e *EditError) Unwrap() error { return e.Err }
 func (e *EditError) At() string { return e.Edit.At.String() }
 
 // Do performs one edit of a path on disk, atomically: it is done whole or not
-// at all. Sources of copies are read through v.
-func Do(disk afero.Fs, v plan.View, e plan.Edit) error {
-	if err := do(disk, v, e); err != nil {
-		return &EditError{e, err}
+// at all. Sources of copies are read through v. Of a file that was written it
+// returns what lstat says, where that vouches for its content; else the zero Sig.
+func Do(disk afero.Fs, v plan.View, e plan.Edit) (sig fsys.Sig, err error) {
+	if e.Op == plan.OpWrite {
+		sig, err = fsys.WriteFileSeen(disk, e.Path, e.Data, uint32(e.Mode), e.UID, e.GID)
+	} else {
+		err = do(disk, v, e)
 	}
-	return nil
+	if err != nil {
+		return fsys.Sig{}, &EditError{e, err}
+	}
+	return sig, nil
 }
 
 func do(disk afero.Fs, v plan.View, e plan.Edit) error {
 	switch e.Op {
 	case plan.OpMkdir:
 		return fsys.MakeDir(disk, e.Path, uint32(e.Mode), e.UID, e.GID)
-	case plan.OpWrite:
-		return fsys.WriteFile(disk, e.Path, e.Data, uint32(e.Mode), e.UID, e.GID)
 	case plan.OpCopy:
 		data, err := v.ReadFile(e.From)
 		if err != nil {

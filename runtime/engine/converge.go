@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"instar/runtime/apply"
+	"instar/runtime/fsys"
 	"instar/runtime/plan"
 	"instar/runtime/report"
 	"instar/runtime/secret"
@@ -153,7 +154,7 @@ func (r *run) round(ctx context.Context) (*plan.Plan, error) {
 	r.Observed = p.Observed
 	r.learn(p)
 	r.foresight.evaluated(r, st, p)
-	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}, before: st}
+	w := &work{run: r, plan: p, state: st, changed: map[string]bool{}, vouched: map[string]fsys.Sig{}, before: st}
 	if err := w.undeclared(ctx); err != nil {
 		return nil, err
 	}

@@ -11,9 +11,9 @@ import (
 	"instar/runtime/plan"
 )
 
-// What was written has to be read once more, after the clock has left the tick of
-// the last write, before lstat can vouch for it. Where it is much, that happens
-// while the state is being settled.
+// Where timestamps are no finer than a tick of the clock, what was written has to be
+// read once more, after the clock has left the tick of the last write, before lstat can
+// vouch for it. Where it is much, that happens while the state is being settled.
 
 // readBack is what was read again: by path, what lstat said of a file that holds
 // what was written.
@@ -31,7 +31,9 @@ func (w *work) startReadBack() *readBack {
 	var files []*plan.File
 	for _, r := range w.plan.Resources {
 		if f, ok := r.(*plan.File); ok && !f.Once && w.changed[f.Path] {
-			files = append(files, f)
+			if _, known := w.vouched[f.Path]; !known {
+				files = append(files, f)
+			}
 		}
 	}
 	if len(files) < togetherLeast {

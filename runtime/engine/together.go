@@ -79,7 +79,7 @@ type batch struct {
 	steps []apply.Step
 	after []*batch // that make folders it needs; they come before it
 	done  chan struct{}
-	edits int // that were performed
+	seen  []fsys.Sig // of the edits that were performed, see apply.Do
 	err   error
 }
 
@@ -179,10 +179,11 @@ func (b *batch) perform(ctx context.Context, w *work, failed *atomic.Bool) error
 			if failed.Load() {
 				return nil // it is said elsewhere
 			}
-			if err := apply.Do(w.disk, w.view, e); err != nil {
+			sig, err := apply.Do(w.disk, w.view, e)
+			if err != nil {
 				return explain(err, w.Settings.Root)
 			}
-			b.edits++
+			b.seen = append(b.seen, sig)
 		}
 	}
 	return nil
@@ -192,11 +193,11 @@ func (b *batch) perform(ctx context.Context, w *work, failed *atomic.Bool) error
 func (w *work) told(b *batch) {
 	for _, step := range b.steps {
 		for _, e := range step.Edits {
-			if b.edits == 0 {
+			if len(b.seen) == 0 {
 				return
 			}
-			b.edits--
-			w.edited(e, "")
+			w.edited(e, "", b.seen[0])
+			b.seen = b.seen[1:]
 		}
 		if len(step.Edits) > 0 {
 			w.run.changed[string(step.Resource.ID())] = true

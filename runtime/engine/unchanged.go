@@ -227,6 +227,7 @@ type gathering struct {
 	// verify holds, by path, the hash that a file has to have which was changed
 	// so short a time ago that lstat cannot vouch for it.
 	verify map[string]string
+	young  int64 // the last time, in nanoseconds, at which something outside was changed
 }
 
 // gather begins to look at what the next state owns, while that is saved; nil when
@@ -253,9 +254,10 @@ func (g *gathering) wait() {
 	}
 }
 
-// settleClock waits until the clock has left the tick of the last write.
+// settleClock waits until the clock has left the tick of the last write, where that
+// matters.
 func (g *gathering) settleClock() {
-	if g.did > 0 {
+	if g.did > 0 && !fsys.Vouches(g.disk) {
 		time.Sleep(tick - time.Since(g.wrote))
 	}
 }
@@ -324,7 +326,10 @@ func (g *gathering) describe(entries []state.Entry) {
 		e := &entries[i]
 		rec := g.owned[e.Path]
 		sig, seen := g.view.Seen(e.Path)
-		again, verified := g.back.sig(e.Path)
+		again, verified := g.vouched[e.Path]
+		if !verified {
+			again, verified = g.back.sig(e.Path)
+		}
 		switch {
 		case verified && e.How == state.Exact && sources[e.Path] == "":
 			e.Sig = again
@@ -442,6 +447,7 @@ func (g *gathering) lookOutside(name string, how byte, hash string) []state.Entr
 	if how == state.Stat && g.recent(sig) {
 		g.ok = g.ok && hash != ""
 		g.verify[name] = hash
+		g.young = max(g.young, sig.Ctime)
 	}
 	return append(entries, state.Entry{Path: name, How: how, Sig: sig})
 }
@@ -476,6 +482,9 @@ func (g *gathering) folders() []state.Listing {
 
 // verified reads again what changed while this run went on.
 func (g *gathering) verified() bool {
+	if g.young > 0 { // the clock has to leave the tick of that, too
+		time.Sleep(tick - time.Since(time.Unix(0, g.young)))
+	}
 	for name, want := range g.verify {
 		if got, err := g.hash(name); err != nil || got != want {
 			return false

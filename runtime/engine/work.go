@@ -31,10 +31,11 @@ type work struct {
 	// dirty is set once a command has run: from then on what was compared may no
 	// longer be so.
 	dirty   bool
-	changed map[string]bool // paths edited in this round
-	back    *readBack       // of what was written; nil: nothing is read again yet
-	synced  bool            // nothing was edited since all was made durable
-	rooted  bool            // this apply creates the root
+	changed map[string]bool     // paths edited in this round
+	vouched map[string]fsys.Sig // what lstat says of files that have just what was written
+	back    *readBack           // of what else was written; nil: nothing is read again yet
+	synced  bool                // nothing was edited since all was made durable
+	rooted  bool                // this apply creates the root
 	wanted  map[string]state.Requested
 	before  *state.State // as it was loaded
 	last    bool         // no round follows that has to settle something
@@ -282,15 +283,19 @@ func (w *work) edit(e plan.Edit) error {
 		diff = w.diff(e)
 	}
 	w.foresight.edit(w, e)
-	if err := apply.Do(w.disk, w.view, e); err != nil {
+	sig, err := apply.Do(w.disk, w.view, e)
+	if err != nil {
 		return explain(err, w.Settings.Root)
 	}
-	w.edited(e, diff)
+	w.edited(e, diff, sig)
 	return nil
 }
 
 // edited notes and tells that an edit was made.
-func (w *work) edited(e plan.Edit, diff string) {
+func (w *work) edited(e plan.Edit, diff string, sig fsys.Sig) {
+	if sig != (fsys.Sig{}) {
+		w.vouched[e.Path] = sig
+	}
 	w.changed[e.Path], w.writes[e.Path] = true, true
 	w.synced = false
 	w.record(report.Change{Op: string(e.Op), Path: e.Path, Why: e.Why, At: e.At.String(), Diff: diff})

@@ -34,9 +34,16 @@ func TempName(name string) string {
 // while it is prepared nobody else can read it. On an error path is unchanged and
 // nothing is left beside it. It is durable after SyncFS.
 func WriteFile(fsys afero.Fs, path string, data []byte, mode uint32, uid, gid int) error {
-	if d := straight(fsys, path); d != nil && d.writeFile(path, data, mode, uid, gid) {
-		return nil
+	if d := straight(fsys, path); d != nil {
+		if _, ok := d.writeFile(path, data, mode, uid, gid, false); ok {
+			return nil
+		}
 	}
+	return writeFile(fsys, path, data, mode, uid, gid)
+}
+
+// writeFile is WriteFile by the long way.
+func writeFile(fsys afero.Fs, path string, data []byte, mode uint32, uid, gid int) error {
 	return beside("open", fsys, path, func(at afero.Fs, tmp, final string) error {
 		f, err := createTemp(at, tmp)
 		if err != nil {
@@ -147,7 +154,9 @@ func settle(at afero.Fs, name string, mode uint32, uid, gid int) error {
 // A straightDisk has shorter ways for what is done most. They say false when they
 // could not go them, for whatever reason; then nothing has changed.
 type straightDisk interface {
-	writeFile(rel string, data []byte, mode uint32, uid, gid int) bool
+	// writeFile looks at the file, and reads it, if see is set and it has data of no
+	// more than maxStraight; it returns what lstat says of a file with just that.
+	writeFile(rel string, data []byte, mode uint32, uid, gid int, see bool) (Sig, bool)
 	makeDir(rel string, mode uint32, uid, gid int) bool
 	// read takes a whole file of at most max bytes, into buf if that has room, and
 	// returns what lstat says of it.

@@ -1,7 +1,9 @@
 package fsys
 
 import (
+	"bytes"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,17 +12,17 @@ import (
 // that is most of the time that an apply takes. False says that nothing has
 // changed, and that the long way has to be gone: it knows what to do about what
 // is in the way, and how to tell.
-func (d *fdDisk) writeFile(rel string, data []byte, mode uint32, uid, gid int) bool {
+func (d *fdDisk) writeFile(rel string, data []byte, mode uint32, uid, gid int, see bool) (sig Sig, ok bool) {
 	p, err := d.place(rel)
 	if err != nil {
-		return false
+		return Sig{}, false
 	}
 	defer p.close()
 	tmp := TempName(p.base)
-	const flag = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	const flag = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(p.fd, tmp, flag, 0o600)
 	if err != nil {
-		return false
+		return Sig{}, false
 	}
 	n, err := 0, error(nil)
 	if len(data) > 0 {
@@ -35,17 +37,46 @@ func (d *fdDisk) writeFile(rel string, data []byte, mode uint32, uid, gid int) b
 	if err == nil {
 		err = unix.Fchmod(fd, mode&bits12)
 	}
-	if closeErr := unix.Close(fd); err == nil {
-		err = closeErr
+	if !see { // where closing may fail, nothing vouches
+		if closeErr := unix.Close(fd); err == nil {
+			err = closeErr
+		}
 	}
 	if err == nil { // a folder at that name is no place for a file: EISDIR
 		err = unix.Renameat(p.fd, tmp, p.fd, p.base)
 	}
+	if see {
+		if err == nil {
+			sig = seen(fd, data)
+		}
+		_ = unix.Close(fd)
+	}
 	if err != nil {
 		_ = unix.Unlinkat(p.fd, tmp, 0) // if it stays, the long way removes it
 	}
-	return err == nil
+	return sig, err == nil
 }
+
+// seen returns what lstat says of an open file that holds data; the zero Sig when it
+// does not. It looks first, so that a change while it reads shows in the next look.
+func seen(fd int, data []byte) Sig {
+	var st unix.Stat_t
+	if len(data) > maxStraight || unix.Fstat(fd, &st) != nil || st.Size != int64(len(data)) {
+		return Sig{}
+	}
+	buf := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buf)
+	if len(*buf) < len(data) {
+		*buf = make([]byte, len(data))
+	}
+	n, err := unix.Pread(fd, (*buf)[:len(data)], 0)
+	if err != nil || !bytes.Equal((*buf)[:max(n, 0)], data) {
+		return Sig{}
+	}
+	return sigOf(&st)
+}
+
+var readBuffers = sync.Pool{New: func() any { return &[]byte{} }}
 
 // owned reports whether an open file has this owner already; -1 is any.
 func owned(fd, uid, gid int) bool {

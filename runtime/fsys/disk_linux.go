@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,9 @@ const contained = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE
 // microsecond, and a kept handle would go on writing into a folder that has been
 // moved out of the root meanwhile.
 type fdDisk struct {
-	fd int
+	fd    int
+	probe sync.Once // for vouches
+	fine  bool
 }
 
 // openDisk opens the top folder, to which links may lead that can be trusted.
