@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -187,15 +188,14 @@ func (d *Daemon) scan() {
 
 // look reads one request, and has the instance processed when it has changed.
 func (d *Daemon) look(name string) {
-	r, digest, err := request.Read(d.options.Home, name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(request.Path(d.options.Home, name)); errors.Is(err, fs.ErrNotExist) {
 		if k := d.find(name); k != nil && k.wasRequested() {
 			k.letGo()
 		}
 		return
 	}
 	k := d.keep(name)
-	if !k.take(r, digest, err) && err == nil {
+	if changed, err := k.reread(); !changed && err == nil {
 		k.copyChanged()
 	}
 }

@@ -63,10 +63,16 @@ func newKept(d *Daemon, name string) *kept {
 
 func (k *kept) log(err error) { k.options.Log(k.name, k.subject.Options.Mask.String(err.Error())) }
 
-// take takes over a request as it was read, and has the instance processed when
-// it is another one.
-func (k *kept) take(r *request.Request, digest string, err error) (changed bool) {
+// reread takes over the request as its file has it, which nobody here writes meanwhile,
+// and has the instance processed when it is another one. That a file is gone is for
+// the scan to see.
+func (k *kept) reread() (changed bool, err error) {
 	k.mu.Lock()
+	r, digest, err := request.Read(k.options.Home, k.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		k.mu.Unlock()
+		return false, err
+	}
 	changed = digest != k.digest || (err != nil) != (k.bad != nil)
 	k.digest = digest
 	k.left = false
@@ -91,7 +97,7 @@ func (k *kept) take(r *request.Request, digest string, err error) (changed bool)
 		}
 		k.submit("request changed")
 	}
-	return changed
+	return changed, err
 }
 
 // copyChanged has the instance processed when another copy of its profile was
@@ -106,14 +112,6 @@ func (k *kept) copyChanged() {
 	if c, err := request.Current(k.folder); err == nil && c.Digest != copied {
 		k.share.refresh()
 		k.submit("profile changed")
-	}
-}
-
-// reread takes over a request that was written and not noticed yet.
-func (k *kept) reread() {
-	r, digest, err := request.Read(k.options.Home, k.name)
-	if !errors.Is(err, fs.ErrNotExist) { // that it is gone is for the scan to see
-		k.take(r, digest, err)
 	}
 }
 

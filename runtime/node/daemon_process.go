@@ -38,7 +38,7 @@ var errDestroying = errors.New("the instance is being destroyed")
 // that came with it, else those of a request that is not fulfilled yet, else
 // those remembered.
 func (k *kept) engine(action control.Action) (*engine.Engine, func(), error) {
-	k.reread()
+	_, _ = k.reread() // what is wrong with it, problem tells
 	st, err := k.subject.Options.Load()
 	if err != nil {
 		return nil, nil, err

@@ -2,7 +2,10 @@ package node
 
 import (
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"instar/runtime/control"
 	"instar/runtime/request"
@@ -55,4 +58,35 @@ func TestDaemonRequestWhileApplying(t *testing.T) {
 	close(f.hanging)
 	<-done
 	f.stopped("web")
+}
+
+// A look at a request that the daemon is writing itself finds no change: nothing is
+// processed for it.
+func TestDaemonLooksWhileWriting(t *testing.T) {
+	f := newFarm(t)
+	f.profile("web", "service a")
+	f.request("web", "started")
+	f.run()
+	f.settled("web")
+	k, n := f.find("web"), f.count("web")
+	var over atomic.Bool
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for !over.Load() {
+			f.look("web")
+		}
+	})
+	for i := range 200 {
+		s := f.settings("web")
+		s.Wait = time.Duration(i+1) * time.Second
+		if err := k.rewrite(request.Of("web", *s, state.Started)); err != nil {
+			t.Error(err)
+		}
+	}
+	over.Store(true)
+	looking.Wait()
+	f.do("web", control.Action{Verb: "apply"})
+	if got := f.count("web") - n; got != 1 {
+		t.Errorf("processed %d times, want once", got)
+	}
 }

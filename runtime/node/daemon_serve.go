@@ -152,7 +152,7 @@ func (d *Daemon) refused(name string, err error) (*report.Report, int) {
 // asked takes over what somebody asks for, and returns what the instance shall
 // do.
 func (k *kept) asked(action control.Action) (control.Action, error) {
-	k.reread()
+	_, _ = k.reread() // what is wrong with it, problem tells
 	st, err := k.subject.Options.Load()
 	if err != nil {
 		return action, err
