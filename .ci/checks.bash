@@ -16,15 +16,15 @@ fail() {
 	exit 1
 }
 
-# within SECONDS COMMAND...: until it succeeds. Its output is thrown away. What
-# runs in the background having ended, there is nothing to wait for.
-within() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
+# patiently COMMAND...: until it succeeds, however slow the machine is. Its output
+# is thrown away, and a `fail` of it is none. What runs in the background having
+# ended, there is nothing to wait for.
+patiently() {
+	local end=$((SECONDS + 600))
+	until ("$@") >/dev/null 2>&1; do
 		((SECONDS < end)) || return 1
 		[[ -z ${background_pid:-} ]] || alive || {
-			"$@" >/dev/null 2>&1
+			("$@") >/dev/null 2>&1
 			return
 		}
 		sleep 0.1
@@ -42,7 +42,7 @@ $output"
 }
 
 # fetch URL [CURL OPTION...]: what is served there.
-fetch() { curl --silent --show-error --fail --noproxy '*' --max-time 10 "$@"; }
+fetch() { curl --silent --show-error --fail --noproxy '*' --max-time 60 "$@"; }
 
 # refused URL: nobody listens there.
 refused() {
@@ -83,7 +83,7 @@ interrupt() {
 	local code=0 also=${1:-130}
 	alive || fail "it ended by itself"
 	kill -INT -- "-$background_pid"
-	within 60 ended || fail "still there 60 s after Ctrl-C"
+	patiently ended || fail "still there ten minutes after Ctrl-C"
 	wait "$background_pid" || code=$?
 	case $code in
 	0 | 130 | "$also") ;;

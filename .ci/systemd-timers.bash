@@ -24,7 +24,7 @@ writes_on() {
 	on curl --silent --noproxy '*' --output /dev/null http://127.0.0.1:7800/second
 	grep -q second "$logs/access.log"
 }
-within 5 writes_on || fail "nginx was not told: $(ls -l "$logs")"
+patiently writes_on || fail "nginx was not told: $(ls -l "$logs")"
 [[ $(property instar-web-nginx.service MainPID) == "$master" ]] || fail "nginx was restarted"
 fires instar-web-logs.service
 gzip --decompress --stdout "$logs/access.log.2.gz" | grep -q first || fail "the old log was not compressed: $(ls -l "$logs")"
@@ -36,7 +36,7 @@ say "nginx-static as www-data: its logs are put aside by a timer, it hears of it
 ends_with 0 on instar apply web --set port=7801
 [[ $(property instar-web-nginx.service MainPID) == "$master" ]] || fail "a reload restarted nginx"
 reloaded() { on curl --silent --fail --noproxy '*' http://127.0.0.1:7801/; }
-within 5 reloaded || fail "nginx does not listen at its new port"
+patiently reloaded || fail "nginx does not listen at its new port"
 say "another port: nginx was reloaded, with the same process"
 
 ends_with 0 on instar stop web
