@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,11 +155,11 @@ func TestFolderRenamedMeanwhile(t *testing.T) {
 }
 
 // exchange lets an adversary swap pairs of names, each atomically, until the
-// function that it returns is called; that returns how often it did.
-func exchange(dir string, also func(), pairs ...[2]string) (stop func() int) {
+// function that it returns is called; swapped returns how often it did.
+func exchange(dir string, also func(), pairs ...[2]string) (stop func(), swapped func() int64) {
 	done := make(chan struct{})
 	var adversary sync.WaitGroup
-	swaps := 0
+	var swaps atomic.Int64
 	adversary.Go(func() {
 		for {
 			select {
@@ -168,13 +169,13 @@ func exchange(dir string, also func(), pairs ...[2]string) (stop func() int) {
 			}
 			for _, p := range pairs {
 				if unix.Renameat2(unix.AT_FDCWD, dir+"/"+p[0], unix.AT_FDCWD, dir+"/"+p[1], unix.RENAME_EXCHANGE) == nil {
-					swaps++
+					swaps.Add(1)
 				}
 			}
 			also()
 		}
 	})
-	return func() int { close(done); adversary.Wait(); return swaps }
+	return func() { close(done); adversary.Wait() }, swaps.Load
 }
 
 func TestRacingLinks(t *testing.T) {
@@ -210,17 +211,19 @@ func race(t *testing.T, r *Root, out, below string, attack func(r *Root, name st
 	ok(t, os.Symlink(out, dir+"/evil"))
 	ok(t, os.WriteFile(dir+"/y", nil, 0o644))
 	ok(t, os.Symlink(out+"/victim", dir+"/evil-y"))
-	stop := exchange(dir, func() {
+	stop, swapped := exchange(dir, func() {
 		unix.Symlinkat(below+"/victim", real, "new")
 		unix.Symlinkat(below, real, "m")
 	}, [2]string{"x", "evil"}, [2]string{"y", "evil-y"})
-	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+	begin := time.Now()
+	for time.Since(begin) < time.Second || swapped() < 100 && time.Since(begin) < time.Minute {
 		attack(r, "x")
 		attack(r, "y")
 		os.WriteFile(dir+"/new-mine", nil, 0o644)
 		os.Rename(dir+"/new-mine", dir+"/mine")
 	}
-	if swaps := stop(); swaps < 100 {
+	stop()
+	if swaps := swapped(); swaps < 100 {
 		t.Errorf("%d swaps are no race", swaps)
 	}
 }

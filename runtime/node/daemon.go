@@ -78,6 +78,7 @@ type Daemon struct {
 	files   *files
 	took    *took
 	end     context.CancelFunc
+	endTime time.Duration // see the constant
 
 	mu       sync.Mutex
 	ctx      context.Context // while it runs
@@ -94,7 +95,7 @@ func NewDaemon(options DaemonOptions) *Daemon {
 	if options.Log == nil {
 		options.Log = func(string, string) {}
 	}
-	return &Daemon{options: options, slots: make(chan struct{}, options.Parallel), took: newTook(),
+	return &Daemon{options: options, slots: make(chan struct{}, options.Parallel), took: newTook(), endTime: endTime,
 		kept: map[string]*kept{}, managers: map[string]service.Manager{}}
 }
 
@@ -284,7 +285,7 @@ func (d *Daemon) close() error {
 	var err error
 	select {
 	case <-done:
-	case <-time.After(endTime):
+	case <-time.After(d.endTime):
 		err = errors.New("not everything came to its end in time: the next start continues")
 	}
 	d.mu.Lock()

@@ -30,7 +30,7 @@ func TestDaemonEndsInTime(t *testing.T) {
 	f.run()
 	f.runs("web", "a")
 	f.until("hanging", func() bool { return f.count("hung") > 0 })
-	f.retire() // within ten seconds
+	f.retire()
 	if got := f.service("web", "a"); got != service.Running {
 		t.Errorf("a is %s", got)
 	}

@@ -92,8 +92,16 @@ func (b bomb) explode(t *testing.T) {
 	if l.Memory == 0 {
 		l.Memory = 256 << 20
 	}
+	if l.Time == 0 {
+		l.Time = unhurried.Time
+	}
 	begin := time.Now()
 	usage, e := detonate(t, l, program{Files: b.files, Steps: b.steps()})
+	for b.time != 0 && e.Limit == "time" && !b.here(e) && l.Time < time.Minute { // too little to come there in
+		l.Time *= 4
+		begin = time.Now()
+		usage, e = detonate(t, l, program{Files: b.files, Steps: b.steps()})
+	}
 	took := time.Since(begin)
 	t.Logf("%6d ms, %3d MiB: %v [%s]", took.Milliseconds(), usage.Peak>>20, e, e.Hint)
 	if e.Limit == "" || b.limit != "" && e.Limit != b.limit {
@@ -102,24 +110,29 @@ func (b bomb) explode(t *testing.T) {
 	if !strings.Contains(e.Msg, strings.TrimSuffix(e.Limit, "s")+" limit") {
 		t.Errorf("the message does not name the limit: %s", e.Msg)
 	}
-	at := b.at
-	if !strings.Contains(at, ".star") {
-		at = "instance.star:" + at
-	}
-	if !strings.HasPrefix(e.Pos.String(), at) {
-		t.Errorf("got position %v, want %s", e.Pos, at)
+	if !b.here(e) {
+		t.Errorf("got position %v, want %s", e.Pos, b.at)
 	}
 	if !strings.Contains(e.Hint, b.raise) {
 		t.Errorf("got hint %q, want %q in it", e.Hint, b.raise)
 	}
 	// Left alone a bomb goes on until its arithmetic is done, or for ever: this is
 	// no measure of speed, but of whether the limit ended it.
-	if want := timeOr(l.Time) + time.Minute; took > want {
+	if want := l.Time + time.Minute; took > want {
 		t.Errorf("took %v, want at most %v", took, want)
 	}
 	if usage.Peak > l.Memory+sandbox.Margin {
 		t.Errorf("peak memory %d MiB, want at most %d MiB", usage.Peak>>20, (l.Memory+sandbox.Margin)>>20)
 	}
+}
+
+// here reports whether e is where the bomb explodes.
+func (b bomb) here(e *interp.Error) bool {
+	at := b.at
+	if !strings.Contains(at, ".star") {
+		at = "instance.star:" + at
+	}
+	return strings.HasPrefix(e.Pos.String(), at)
 }
 
 // steps returns the step limit: out of the way, unless it is what is tested.
@@ -130,12 +143,9 @@ func (b bomb) steps() uint64 {
 	return 1 << 40
 }
 
-func timeOr(limit time.Duration) time.Duration {
-	if limit == 0 {
-		return sandbox.DefaultTime
-	}
-	return limit
-}
+// unhurried is for runs in which another limit than that of time is met, or none,
+// however slow the machine is.
+var unhurried = sandbox.Limits{Time: 3 * time.Minute}
 
 // detonate runs a program that must fail, in a child.
 func detonate(t *testing.T, l sandbox.Limits, p program) (sandbox.Usage, *interp.Error) {
@@ -171,20 +181,15 @@ var deepSources = []struct {
 }
 
 func TestDeepSource(t *testing.T) {
-	limits := sandbox.Limits{Memory: 256 << 20}
+	limits := sandbox.Limits{Memory: 256 << 20, Time: unhurried.Time}
 	try := func(name, text string) {
 		t.Run(name, func(t *testing.T) {
-			begin := time.Now()
 			_, e := detonate(t, limits, program{Files: map[string]string{"instance.star": text}})
-			t.Logf("%4d ms: %v", time.Since(begin).Milliseconds(), e)
 			if e.Limit != "nesting" || !strings.Contains(e.Msg, "nesting limit") || !strings.Contains(e.Hint, "fixed") {
 				t.Errorf("got limit %q: %v [%s]", e.Limit, e, e.Hint)
 			}
 			if e.Pos.File != "instance.star" || e.Pos.Line == 0 {
 				t.Errorf("got position %v", e.Pos)
-			}
-			if took := time.Since(begin); took > 5*time.Second {
-				t.Errorf("took %v", took)
 			}
 		})
 	}
@@ -217,10 +222,10 @@ func TestLongSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sandbox.Run(t.Context(), sandbox.Limits{}, "evaluate", request, ignore); err != nil {
+	if err := sandbox.Run(t.Context(), unhurried, "evaluate", request, ignore); err != nil {
 		t.Errorf("1 MiB of if statements: %v", err)
 	}
-	_, e := detonate(t, sandbox.Limits{}, program{Pattern: "x = 1\n", Generate: 100 << 20})
+	_, e := detonate(t, unhurried, program{Pattern: "x = 1\n", Generate: 100 << 20})
 	if e.Limit != "source" || !strings.Contains(e.Hint, "--max-source") || e.Pos.File != "instance.star" {
 		t.Errorf("100 MiB of source: %v [%s]", e, e.Hint)
 	}
@@ -246,7 +251,7 @@ func measure(t *testing.T, p program) (sandbox.Usage, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sandbox.Measure(t.Context(), sandbox.Limits{}, "evaluate", request, ignore)
+	return sandbox.Measure(t.Context(), unhurried, "evaluate", request, ignore)
 }
 
 // A program within its limits is not disturbed by them.
@@ -257,7 +262,7 @@ func TestWithinLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got string
-	err = sandbox.Run(t.Context(), sandbox.Limits{Memory: 192 << 20}, "evaluate", request, func(_ byte, data []byte) ([]byte, error) {
+	err = sandbox.Run(t.Context(), sandbox.Limits{Memory: 192 << 20, Time: unhurried.Time}, "evaluate", request, func(_ byte, data []byte) ([]byte, error) {
 		got = string(data)
 		return nil, nil
 	})

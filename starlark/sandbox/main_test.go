@@ -222,7 +222,7 @@ func parent() {
 		fmt.Println(string(data))
 		return nil, nil
 	}
-	err := sandbox.Run(context.Background(), sandbox.Limits{Time: 30 * time.Second}, "orphan", nil, onFrame)
+	err := sandbox.Run(context.Background(), sandbox.Limits{Time: time.Hour}, "orphan", nil, onFrame)
 	fmt.Println(err)
 	os.Exit(0)
 }

@@ -61,7 +61,7 @@ func TestFrames(t *testing.T) {
 	const count = 30000
 	for name, run := range runners {
 		var kept [][]byte
-		err := run(t.Context(), sandbox.Limits{}, "frames", make([]byte, count), func(_ byte, data []byte) ([]byte, error) {
+		err := run(t.Context(), unhurried, "frames", make([]byte, count), func(_ byte, data []byte) ([]byte, error) {
 			kept = append(kept, data)
 			return nil, nil
 		})
@@ -115,18 +115,26 @@ func TestMisbehaviour(t *testing.T) {
 		{"huge", "internal error: the evaluation process sent something unintelligible", ""},
 		{"cut", "internal error: the evaluation process ended: exit status 0", ""},
 		{"close", "internal error: the evaluation process ended: exit status 0", ""},
-		{"spin", "the time limit (300ms) was reached", ""},
-		{"sleep", "the time limit (300ms) was reached", ""},
+		{"spin", "the time limit", ""},
+		{"sleep", "the time limit", ""},
 		{"kill", "killed", ""},
 		{"recurse", "the memory limit (512 MiB) was reached: values or calls are nested too deeply", ""},
 	}
 	for _, test := range tests {
-		l := sandbox.Limits{}
-		if strings.Contains(test.msg, "300ms") {
+		l := unhurried
+		limited := strings.HasPrefix(test.msg, "the time limit")
+		if limited {
 			l.Time = 300 * time.Millisecond
 		}
 		err := sandbox.Run(t.Context(), l, "misbehave", []byte(test.request), ignore)
 		var e *interp.Error
+		for limited && errors.As(err, &e) && e.Pos.Line == 0 && l.Time < time.Minute { // too little to begin in
+			l.Time *= 4
+			err = sandbox.Run(t.Context(), l, "misbehave", []byte(test.request), ignore)
+		}
+		if limited {
+			test.msg = "the time limit (" + l.Time.String() + ") was reached"
+		}
 		if !errors.As(err, &e) || !strings.Contains(e.Msg, test.msg) || !strings.Contains(e.Detail, test.detail) {
 			t.Errorf("%s: got %v, want %q\n%s", test.request, err, test.msg, e.Detail)
 			continue
@@ -152,7 +160,7 @@ func TestCancel(t *testing.T) {
 		time.AfterFunc(100*time.Millisecond, cancel)
 		begin := time.Now()
 		err := sandbox.Run(ctx, sandbox.Limits{}, "misbehave", []byte(request), ignore)
-		if !errors.Is(err, context.Canceled) || time.Since(begin) > 3*time.Second {
+		if !errors.Is(err, context.Canceled) || time.Since(begin) > time.Minute {
 			t.Errorf("%s: got %v after %v", request, err, time.Since(begin))
 		}
 		if err := sandbox.Run(ctx, sandbox.Limits{}, "echo", nil, ignore); !errors.Is(err, context.Canceled) {

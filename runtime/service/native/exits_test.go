@@ -35,14 +35,35 @@ func next(t *testing.T, exits <-chan service.Exit) service.Exit {
 	select {
 	case x := <-exits:
 		return x
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no exit is delivered")
 	}
 	return service.Exit{}
 }
 
+// noLeaks fails when goroutines stay, however long they take to end.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); goleak.Find() != nil && time.Now().Before(end); {
+	}
+	goleak.VerifyNone(t)
+}
+
+// taken waits until a marker is being delivered.
+func taken(t *testing.T, state, instance, name string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(markerPath(state, instance, name) + takenSuffix); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the marker is not taken")
+		}
+	}
+}
+
 func TestExits(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer noLeaks(t)
 	state := t.TempDir()
 	leave(t, state, "web", "early", "exited", "3")
 	leave(t, state, "web", "taken", "killed", "KILL")
@@ -72,7 +93,7 @@ func TestExits(t *testing.T) {
 	}
 	// One that comes while another is being delivered.
 	leave(t, state, "web", "x", "exited", "1")
-	time.Sleep(50 * time.Millisecond) // it is taken, and offered
+	taken(t, state, "web", "x")
 	leave(t, state, "web", "x", "exited", "2")
 	if x := next(t, exits); x.Code != 1 {
 		t.Errorf("exit %+v", x)
@@ -98,7 +119,7 @@ func TestExitsThatNobodyTook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond)
+	taken(t, state, "web", "a")
 	cancel()
 	for range exits { // it is gone when this ends
 		t.Skip("taken after all")

@@ -236,12 +236,12 @@ func TestLaunchdLife(t *testing.T) {
 	// A shim that is killed is started again by launchd, and tells of it.
 	s := h.status("a")
 	syscall.Kill(s.Shim.PID, syscall.SIGKILL)
-	h.within(20*time.Second, "another shim", func() bool {
+	h.within(time.Minute, "another shim", func() bool {
 		now, err := h.place("a").Status()
 		return err == nil && now.Serving() && now.Shim.PID != s.Shim.PID && now.State.Status == service.Running
 	})
 	marker := markerPath(m.stateDir, "web", "a")
-	h.within(10*time.Second, "the marker of an exit", func() bool { _, err := os.Stat(marker); return err == nil })
+	h.within(time.Minute, "the marker of an exit", func() bool { _, err := os.Stat(marker); return err == nil })
 
 	// One that was edited is put back.
 	path := m.init.store().path(ScriptName("web", "a"))

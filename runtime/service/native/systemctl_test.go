@@ -34,7 +34,7 @@ func calls(m *systemd) []string {
 // TestMuchIsComplainedOf: a systemctl that writes more than a pipe holds.
 func TestMuchIsComplainedOf(t *testing.T) {
 	m := fake(t, `i=0; while [ $i -lt 4000 ]; do echo "complaint $i ..............................................." >&2; i=$((i + 1)); done; exit 1`)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	_, err := m.Observe(ctx, "web")
 	if err == nil || !strings.Contains(err.Error(), "systemctl show: complaint 0") || len(err.Error()) > 20<<10 {
@@ -43,14 +43,14 @@ func TestMuchIsComplainedOf(t *testing.T) {
 }
 
 func TestContextEndsIt(t *testing.T) {
-	m := fake(t, "sleep 100 & wait") // what it leaves holds its output
+	m := fake(t, "sleep 1000 & wait") // what it leaves holds its output
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
 	if _, err := m.Observe(ctx, "web"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }

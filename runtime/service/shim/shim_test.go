@@ -138,7 +138,7 @@ func (b *bench) lines(name string) []string {
 func (b *bench) exists(path string) bool { return exists(path) }
 
 // soon is how long is waited for what must come, on a busy machine too.
-const soon = 30 * time.Second
+const soon = time.Minute
 
 func TestKilledServiceRunsAgain(t *testing.T) {
 	b := newBench(t)
@@ -202,12 +202,16 @@ func TestStopLeavesNothing(t *testing.T) {
 // it before its shim does.
 func TestShutdownLeavesNoMarker(t *testing.T) {
 	b := newBench(t)
-	p := b.start(b.spec("a", forever))
-	s := b.status(p)
-	syscall.Kill(b.running(p), syscall.SIGTERM)
-	s.Shim.Signal(syscall.SIGTERM)
-	b.within(soon, "its end", func() bool { return !s.Shim.Alive() && !s.Guard.Alive() })
-	time.Sleep(2 * markerDelay)
+	for late := true; late; {
+		os.Remove(b.marker("a"))
+		p := b.start(b.spec("a", forever))
+		s := b.status(p)
+		pid, begin := b.running(p), time.Now()
+		syscall.Kill(pid, syscall.SIGTERM)
+		s.Shim.Signal(syscall.SIGTERM)
+		late = time.Since(begin) > markerDelay/2 // the machine is busy: once more
+		b.within(soon, "its end", func() bool { return !s.Shim.Alive() && !s.Guard.Alive() })
+	}
 	if b.exists(b.marker("a")) {
 		t.Error("a marker")
 	}

@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const patience = 15 * time.Second
+// patience is how long is waited for what must come, on a busy machine too.
+const patience = time.Minute
 
 // waitFor polls until ok holds.
 func waitFor(t testing.TB, what string, ok func() bool) {

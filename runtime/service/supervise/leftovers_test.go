@@ -219,9 +219,6 @@ func TestTwoHundredServices(t *testing.T) {
 	}
 	down := time.Since(begin)
 	t.Logf("200 services: up in %v, looked at in %v, down in %v", up, same, down)
-	if up > 5*time.Second || down > 5*time.Second {
-		t.Errorf("too slow: up in %v, down in %v", up, down)
-	}
 }
 
 // One look at all processes serves each instance that nobody else has served since
