@@ -53,7 +53,7 @@ func globalFlags(o *options, f *pflag.FlagSet) {
 func profileFlags(o *options, f *pflag.FlagSet) {
 	f.StringVar(&o.name, "name", "", "`NAME` of the instance (default: the folder's)")
 	f.StringVar(&o.root, "root", "", "`FOLDER` of the instance (default /srv/instar/NAME, or $XDG_DATA_HOME/instar/NAME when not root)")
-	f.StringVar(&o.release, "release", "", "`FOLDER` of the software (default /usr)")
+	f.StringVar(&o.release, "release", "", "`FOLDER` of the software (default "+defaultRelease+")")
 	f.StringArrayVar(&o.set, "set", nil, "set a parameter, `KEY=VALUE`")
 	f.StringArrayVar(&o.setFile, "set-file", nil, "set a parameter to the content of a file, `KEY=PATH`")
 	f.StringVar(&o.params, "params", "", "set the parameters that `FILE` holds: JSON, YAML or TOML; - is stdin")

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/gofrs/flock"
 
 	"instar/runtime/control"
 	"instar/runtime/engine"
@@ -106,6 +102,10 @@ func (a *app) nodeRun(ctx context.Context) error {
 		Log:      wiring.log,
 	})
 	listener, err := control.Listen(filepath.Join(string(a.home), nodeSocket))
+	if errors.Is(err, control.ErrNoSockets) {
+		a.ui.warn("node: commands cannot reach it: " + err.Error() + "; requests are served")
+		listener, err = nil, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -118,16 +118,21 @@ func (a *app) nodeRun(ctx context.Context) error {
 		if public.Address != "" {
 			shown.Go(func() { public.show(serveCtx, d, token, a.ui.say) })
 		}
-		go func() { answered <- control.Serve(serveCtx, listener, d, answerTime) }()
+		if listener != nil {
+			go func() { answered <- control.Serve(serveCtx, listener, d, answerTime) }()
+		}
 		a.ui.say("node: serving %s in %s", counted(len(d.Instances()), "instance"), a.home)
 	})
 	stop()
 	shown.Wait()
-	if !serving {
+	switch {
+	case listener == nil:
+	case !serving:
 		return errors.Join(err, listener.Close())
-	}
-	if late := <-answered; !errors.Is(late, context.DeadlineExceeded) {
-		err = errors.Join(err, late)
+	default:
+		if late := <-answered; !errors.Is(late, context.DeadlineExceeded) {
+			err = errors.Join(err, late)
+		}
 	}
 	if err == nil {
 		a.ui.say("node: ended")
@@ -140,30 +145,6 @@ func counted(n int, what string) string {
 		what += "s"
 	}
 	return strconv.Itoa(n) + " " + what
-}
-
-// dyingTime is how long a node that was killed may hold its lock.
-const dyingTime = time.Second
-
-// lockNode has this process be the only node of the state folder, and notes its
-// number there.
-func (a *app) lockNode() (release func(), err error) {
-	if err := os.MkdirAll(string(a.home), 0o700); err != nil {
-		return nil, fmt.Errorf("cannot create the state folder: %w", err)
-	}
-	path := filepath.Join(string(a.home), nodeLock)
-	lock := flock.New(path, flock.SetPermissions(0o600))
-	patience, cancel := context.WithTimeout(context.Background(), dyingTime)
-	defer cancel()
-	ok, err := lock.TryLockContext(patience, 50*time.Millisecond)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, err
-	}
-	if !ok {
-		return nil, hinted("instar node status says what it does", "another node runs for %s: %w", a.home, state.ErrLocked)
-	}
-	_ = os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600) // for people alone
-	return func() { _ = lock.Unlock() }, nil
 }
 
 // nodeWiring builds what the node's daemon is made of.
@@ -310,77 +291,4 @@ func (w *nodeWiring) embedded(changed func(string, service.State)) (node.Embedde
 		Mask:     func(name string) func([]byte) []byte { return w.mask(name).Bytes },
 		OnChange: changed,
 	})
-}
-
-// nodeClient connects to the node; nil when none runs.
-func (a *app) nodeClient(ctx context.Context) (*control.Client, error) {
-	client, err := control.Dial(ctx, filepath.Join(string(a.home), nodeSocket))
-	if errors.Is(err, control.ErrNotServed) {
-		return nil, nil
-	}
-	return client, err
-}
-
-// nodeDocument is `node status --json`.
-type nodeDocument struct {
-	FormatVersion int             `json:"format_version"`
-	StateDir      string          `json:"state_dir"`
-	PID           int             `json:"pid"`
-	Instances     []report.Status `json:"instances"`
-}
-
-// nodeStatus shows what the node serves.
-func (a *app) nodeStatus(ctx context.Context) error {
-	client, err := a.nodeClient(ctx)
-	if err != nil {
-		return err
-	}
-	if client == nil {
-		return hinted("instar node install has the machine run it; instar node run runs it here", "no node runs for %s", a.home)
-	}
-	defer client.Close()
-	names, err := client.Instances(ctx)
-	if err != nil {
-		return err
-	}
-	doc := nodeDocument{FormatVersion: report.FormatVersion, StateDir: string(a.home), Instances: []report.Status{}}
-	if data, err := os.ReadFile(filepath.Join(string(a.home), nodeLock)); err == nil {
-		doc.PID, _ = strconv.Atoi(strings.TrimSpace(string(data))) // 0: not known
-	}
-	for _, name := range names {
-		s, err := client.Status(ctx, name, false)
-		if err != nil {
-			s = &report.Status{Instance: name, State: "unknown", Error: a.ui.errorOf(err)}
-		}
-		doc.Instances = append(doc.Instances, *s)
-	}
-	if a.ui.json {
-		a.ui.document(doc)
-		return nil
-	}
-	a.ui.node(doc)
-	return nil
-}
-
-func (u *ui) node(doc nodeDocument) {
-	u.say("the node of %s runs, pid %d", doc.StateDir, doc.PID)
-	if len(doc.Instances) == 0 {
-		u.say("nothing is requested of it: instar request PROFILE, or instar apply PROFILE")
-		return
-	}
-	t := table{header: []string{"INSTANCE", "STATE", "GENERATION", "SERVICES", "PROBLEM"}}
-	for _, s := range doc.Instances {
-		running, problem := 0, cell{text: "-"}
-		for _, one := range s.Services {
-			if one.Status == "running" {
-				running++
-			}
-		}
-		if s.Error != nil {
-			problem = cell{s.Error.Message, red}
-		}
-		t.add(cell{text: s.Instance}, stateCell(s.State, s.Pending), cell{text: strconv.Itoa(s.Generation)},
-			cell{text: fmt.Sprintf("%d/%d running", running, len(s.Services))}, problem)
-	}
-	u.print(t.render(u.outColor))
 }

@@ -11,11 +11,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"instar/runtime/control"
 	"instar/runtime/process"
@@ -198,25 +195,6 @@ func nodeScript(args []string) (code int, ok bool) {
 	return exitOK, true
 }
 
-// nodePID returns the process that serves a state folder; 0: none does.
-func nodePID(home string) int {
-	path := filepath.Join(home, nodeLock)
-	if !exists(path) {
-		return 0
-	}
-	lock := flock.New(path, flock.SetPermissions(0o600))
-	if free, err := lock.TryLock(); err != nil || free {
-		_ = lock.Unlock()
-		return 0
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(data))) // 0: it has just come
-	return pid
-}
-
 const (
 	nodeStartTime = 20 * time.Second
 	nodeStopTime  = 15 * time.Second
@@ -242,7 +220,7 @@ func startNode(home string) error {
 	return nodeServes(home)
 }
 
-// nodeServes waits until the node answers.
+// nodeServes waits until the node answers, or, where nobody could hear that, runs.
 func nodeServes(home string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), nodeStartTime)
 	defer cancel()
@@ -250,6 +228,9 @@ func nodeServes(home string) error {
 		client, err := control.Dial(ctx, filepath.Join(home, nodeSocket))
 		if err == nil {
 			client.Close()
+			return nil
+		}
+		if unreachable(state.Home(home)) != 0 {
 			return nil
 		}
 		select {
@@ -319,11 +300,11 @@ func serveNode(ctx context.Context, home string) int {
 		defer close(written)
 		_, _ = io.Copy(supervise.NewLog(path, nodeLogSize, nodeLogKeep), from) // it takes all
 	}()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	time.AfterFunc(time.Second, func() {
 		if wanted() != start { // it was stopped before it could be found
-			if me, err := os.FindProcess(os.Getpid()); err == nil {
-				_ = me.Signal(syscall.SIGTERM)
-			}
+			end(signalled{syscall.SIGTERM})
 		}
 	})
 	args := []string{"node", "run", "--state-dir", home}

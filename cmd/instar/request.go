@@ -117,10 +117,11 @@ func (a *app) asked(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if client == nil {
-		a.ui.hint("no node runs: the request is fulfilled when one does; instar node install")
-	} else {
+	switch {
+	case client != nil:
 		client.Close()
+	case unreachable(a.home) == 0:
+		a.ui.hint("no node runs: the request is fulfilled when one does; instar node install")
 	}
 	if a.ui.json {
 		a.ui.document(struct {
@@ -170,9 +171,9 @@ func (a *app) requestSettings(r *requests.Request) (state.Settings, error) {
 }
 
 // rerequest has the request of an instance say what was applied here, where
-// there is one: no node runs that could be asked.
+// there is one, or a node runs: none could be asked to do it.
 func (in *instance) rerequest() error {
-	if !exists(requests.Path(in.home, in.name)) {
+	if !exists(requests.Path(in.home, in.name)) && unreachable(in.home) == 0 {
 		return nil
 	}
 	st, err := in.folder.Load()

@@ -14,9 +14,6 @@ import (
 	"instar/runtime/state"
 )
 
-// defaultRelease is where the system's own software is.
-const defaultRelease = "/usr"
-
 // defaultWait is how long runs and promises are waited for.
 const defaultWait = 60 * time.Second
 

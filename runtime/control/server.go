@@ -18,8 +18,17 @@ import (
 
 // Listen makes the socket at name, which only its owner may open. A socket left
 // by a server that was killed is replaced; the caller holds a lock that says
-// that no other serves.
-func Listen(name string) (net.Listener, error) { return listen(name) }
+// that no other serves. On a system that has none, the error is [ErrNoSockets].
+func Listen(name string) (net.Listener, error) {
+	if err := Available(); err != nil {
+		return nil, fmt.Errorf("cannot listen at %s: %w", name, err)
+	}
+	return listen(name)
+}
+
+// ErrNoSockets says that this system has no unix sockets: nobody can serve, and
+// nobody is served.
+var ErrNoSockets = errors.New("this system has no unix sockets")
 
 // Serve answers requests on l until ctx ends, and then waits for those that are
 // being answered, up to grace.

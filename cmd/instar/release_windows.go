@@ -1,0 +1,4 @@
+package main
+
+// defaultRelease is where software is.
+const defaultRelease = `C:\Program Files`
