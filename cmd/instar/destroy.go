@@ -60,7 +60,8 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 	e, done := in.real(manager, a.ui.follow(false))
 	defer done()
 	(&family{app: a, manager: manager}).adopt(e, in)
-	r, err := e.Destroy(ctx, a.opts.purge)
+	purge := a.opts.purge && a.opts.retention == ""
+	r, err := e.Destroy(ctx, purge)
 	if noted := in.recorded("destroy", "asked: destroy", r); noted != nil {
 		a.ui.warn(noted.Error())
 	}
@@ -68,18 +69,20 @@ func (a *app) destroy(ctx context.Context, args []string) error {
 		a.ui.left(in)
 	}
 	if err == nil {
-		err = in.unrequest(a.opts.purge)
+		err = in.unrequest(purge, a.opts.retention)
 	}
 	return a.finish(ctx, r, err)
 }
 
 // unrequest has the request of an instance, where there is one, say that it was
-// destroyed here: a node that runs later would make it again.
-func (in *instance) unrequest(purged bool) error {
-	if purged || !exists(requests.Path(in.home, in.name)) {
+// destroyed here: a node would make it again. A retention a node keeps.
+func (in *instance) unrequest(purged bool, retention string) error {
+	if retention == "" && (purged || !exists(requests.Path(in.home, in.name))) {
 		return requests.Remove(in.home, in.name)
 	}
-	_, err := requests.Write(in.home, requests.Of(in.name, in.settings, state.Destroyed))
+	r := requests.Of(in.name, in.settings, state.Destroyed)
+	r.Retention = retention
+	_, err := requests.Write(in.home, r)
 	return err
 }
 

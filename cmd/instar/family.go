@@ -172,7 +172,7 @@ func (f *family) destroy(ctx context.Context, parent *instance, name string, pur
 	f.adopt(e, in)
 	r, err := e.Destroy(ctx, purge)
 	if err == nil {
-		err = in.unrequest(purge)
+		err = in.unrequest(purge, "")
 	}
 	f.tell(r, err)
 	return r, err

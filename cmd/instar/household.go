@@ -256,7 +256,7 @@ func (s *serving) end(in *instance, name string, purge bool) engine.Outcome {
 	out := node.OutcomeOf(r, exit)
 	if out.Err == nil {
 		<-child.gone
-		out.Err = child.instance.unrequest(purge)
+		out.Err = child.instance.unrequest(purge, "")
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"instar/runtime/service/supervise"
+	"instar/runtime/state"
 )
 
 // endLeftovers ends the services that an `up` of this instance left running when
@@ -17,6 +18,9 @@ func (in *instance) endLeftovers(ctx context.Context) error {
 		return nil // no `up` was ever here
 	}
 	release, err := in.serveAlone()
+	if errors.Is(err, state.ErrLocked) && unreachable(in.home) != 0 {
+		return nil // it is the node that serves it: where there are no sockets, no `up` does
+	}
 	if err != nil {
 		return err
 	}

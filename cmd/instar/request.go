@@ -40,7 +40,7 @@ func (a *app) checkRetention() error {
 // needsNode is the error of a retention, and of a purge before it has passed,
 // where no node runs that could keep it.
 func (a *app) needsNode(name string) error {
-	if a.opts.retention != "" {
+	if a.opts.retention != "" && unreachable(a.home) == 0 {
 		return hinted("instar node install; or leave --retention out, and remove it with --purge when the time has come",
 			"--retention needs a node, and none serves %q", name)
 	}

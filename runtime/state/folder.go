@@ -174,7 +174,7 @@ func (f Folder) Remove() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == "state.json" || e.Name() == "lock" {
+		if e.Name() == "state.json" || e.Name() == "lock" || heldFilesStay && filepath.Ext(e.Name()) == ".lock" {
 			continue
 		}
 		if err := os.RemoveAll(f.Path(e.Name())); err != nil {
@@ -293,13 +293,23 @@ func WriteFile(name string, data []byte, mode os.FileMode) (err error) {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, name); err != nil {
+	if err := replace(tmp, name); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(name))
 }
 
-// syncDir makes a rename in dir durable, where the system can.
+// replace renames tmp to name. Where a file that somebody reads at the moment
+// cannot be replaced, it is tried for a second.
+func replace(tmp, name string) error {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(lockPatience / 10) {
+		err := os.Rename(tmp, name)
+		if err == nil || !heldFilesStay || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 // SyncFolders makes durable that the folder dir is there, and all that it is in: a
 // power cut must not take a new one with what was synced in it.
 func SyncFolders(dir string) error {
@@ -314,6 +324,7 @@ func SyncFolders(dir string) error {
 	}
 }
 
+// syncDir makes a rename in dir durable, where the system can.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

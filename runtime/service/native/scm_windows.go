@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/windows/svc/mgr"
 
 	"instar/runtime/plan"
+	"instar/runtime/process"
 	"instar/runtime/service"
 	"instar/runtime/service/shim"
 )
@@ -162,7 +163,11 @@ func (scm) ended(ctx context.Context, name string, s *mgr.Service) error {
 			return fmt.Errorf("the service %s does not end", name)
 		case status.State == svc.Running && !told:
 			told = true
-			if _, err := s.Control(svc.Stop); err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
+			_, err := s.Control(svc.Stop)
+			if err != nil && !alive(status.ProcessId) {
+				return nil // it was killed, which the manager may learn late
+			}
+			if err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
 				return err
 			}
 		}
@@ -172,6 +177,11 @@ func (scm) ended(ctx context.Context, name string, s *mgr.Service) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+func alive(pid uint32) bool {
+	tree, err := process.Of(int(pid))
+	return err == nil && tree.Alive()
 }
 
 // scmStore has a service for each script. What the manager says of one is

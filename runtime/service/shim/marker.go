@@ -56,7 +56,7 @@ func WriteMarker(path string, m Marker) error {
 	if err := os.WriteFile(temporary, append(data, '\n'), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	return patiently(func() error { return os.Rename(temporary, path) })
 }
 
 // mark tells of an exit. What can't be written is not tried again: the next
