@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -166,6 +167,9 @@ func (a *app) nodeInstall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if pid := nodePID(string(a.home)); pid != 0 && pid != n.pid(ctx) {
+		return a.anotherNode(pid)
+	}
 	old, err := n.installed()
 	if err != nil {
 		return err
@@ -255,13 +259,20 @@ func (a *app) nodeIs(what, path string) {
 	}
 }
 
+// pid is the process of the node that systemd runs; 0: none.
+func (n *nodeInstaller) pid(ctx context.Context) int {
+	text, _ := n.systemctl(ctx, "show", "-P", "MainPID", nodeUnit)
+	pid, _ := strconv.Atoi(text) // "" is none
+	return pid
+}
+
 // upgraded reports whether the node that runs is another program than this one.
 func (n *nodeInstaller) upgraded(ctx context.Context) bool {
-	pid, err := n.systemctl(ctx, "show", "-P", "MainPID", nodeUnit)
-	if err != nil || pid == "0" || pid == "" {
+	pid := n.pid(ctx)
+	if pid == 0 {
 		return false
 	}
-	runs, err := os.Stat(filepath.Join("/proc", pid, "exe"))
+	runs, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
 	if err != nil {
 		return false
 	}

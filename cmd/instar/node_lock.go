@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -21,6 +21,12 @@ import (
 
 // dyingTime is how long a node that was killed may hold its lock.
 const dyingTime = time.Second
+
+// asService is set in a node that an init script, launchd or Windows has started.
+var asService atomic.Bool
+
+// byHand is the second line of a lock that another node holds.
+const byHand = "started by hand"
 
 // lockNode has this process be the only node of the state folder, and notes its
 // number there.
@@ -57,37 +63,53 @@ func writePID(path string) error {
 	if err != nil {
 		return err
 	}
-	line := []byte(strconv.Itoa(os.Getpid()) + "\n")
-	_, err = f.WriteAt(line, pidAt())
-	return errors.Join(err, f.Truncate(pidAt()+int64(len(line))), f.Close())
+	text := strconv.Itoa(os.Getpid()) + "\n"
+	if !asService.Load() {
+		text += byHand + "\n"
+	}
+	_, err = f.WriteAt([]byte(text), pidAt())
+	return errors.Join(err, f.Truncate(pidAt()+int64(len(text))), f.Close())
 }
 
-// readPID returns the number in a lock; 0: not known.
-func readPID(path string) int {
+// readLock returns the number in a lock, 0 for one that is not known, and whether
+// it is that of a node which no script has started.
+func readLock(path string) (pid int, hand bool) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0
+		return 0, false
 	}
 	defer f.Close()
-	data, _ := io.ReadAll(io.NewSectionReader(f, pidAt(), 20)) // what was read, in any case
-	line, _, _ := bytes.Cut(data, []byte("\n"))
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(line)))
-	return pid
+	data, _ := io.ReadAll(io.NewSectionReader(f, pidAt(), 64)) // what was read, in any case
+	number, rest, _ := strings.Cut(string(data), "\n")
+	pid, _ = strconv.Atoi(strings.TrimSpace(number))
+	return pid, strings.TrimSpace(rest) == byHand
 }
 
 // nodePID returns the process that serves a state folder; 0: none does.
 func nodePID(home string) int {
+	pid, _ := nodeOf(home)
+	return pid
+}
+
+// nodeOf is [readLock] of the node that serves a state folder.
+func nodeOf(home string) (pid int, hand bool) {
 	path := filepath.Join(home, nodeLock)
 	if !exists(path) {
-		return 0
+		return 0, false
 	}
 	lock := flock.New(path, flock.SetPermissions(0o600))
 	if free, err := lock.TryLock(); err != nil || free {
 		_ = lock.Unlock()
-		return 0
+		return 0, false
 	}
 	_ = lock.Close()
-	return readPID(path) // 0: it has just come
+	return readLock(path) // 0: it has just come
+}
+
+// anotherNode is the error of an install while process pid, which no service
+// manager runs, serves the state folder.
+func (a *app) anotherNode(pid int) error {
+	return hinted("end it, and install again", "another node, process %d, serves %s: %w", pid, a.home, state.ErrLocked)
 }
 
 // unreachable returns the process of a node that serves a state folder although no

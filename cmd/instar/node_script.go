@@ -59,6 +59,10 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 	if err != nil {
 		return err
 	}
+	pid, hand := nodeOf(string(a.home))
+	if hand {
+		return a.anotherNode(pid)
+	}
 	old, err := os.ReadFile(d.Spec)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -89,21 +93,22 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 			return err
 		}
 	}
-	if pid := nodePID(string(a.home)); changed || pid == 0 || otherProgram(string(a.home), pid, options.Binary) {
+	upgraded := changed || pid != 0 && otherProgram(string(a.home), pid, options.Binary)
+	if upgraded || pid == 0 {
 		if err := native.AskDaemon(ctx, platform, options, d); err != nil {
 			return err
 		}
 		if err := nodeServes(string(a.home)); err != nil {
 			return err
 		}
-	} else {
-		a.nodeIs("unchanged", in.Path)
-		return nil
 	}
-	if in.Before {
-		a.nodeIs("upgraded", in.Path)
-	} else {
+	switch {
+	case !in.Before:
 		a.nodeIs("installed", in.Path)
+	case upgraded:
+		a.nodeIs("upgraded", in.Path)
+	default:
+		a.nodeIs("unchanged", in.Path)
 	}
 	return nil
 }
@@ -307,6 +312,7 @@ func serveNode(ctx context.Context, home string) int {
 			end(signalled{syscall.SIGTERM})
 		}
 	})
+	asService.Store(true)
 	args := []string{"node", "run", "--state-dir", home}
 	if public.Address != "" {
 		args = append(args, "--listen", public.Address)

@@ -42,7 +42,7 @@ func (a *app) nodeStatus(ctx context.Context) error {
 	}
 	if client != nil {
 		defer client.Close()
-		doc.PID = readPID(filepath.Join(string(a.home), nodeLock))
+		doc.PID, _ = readLock(filepath.Join(string(a.home), nodeLock))
 		doc.Instances, err = a.servedByNode(ctx, client)
 	} else if doc.PID = unreachable(a.home); doc.PID != 0 {
 		doc.Warning = "it cannot be asked: " + control.Available().Error() + "; this is what its files say"

@@ -105,11 +105,18 @@ func (t Trust) one(path string) error {
 }
 
 // Profile says whether a profile, the way to it and all that lies in its folder
-// are writable by the trusted user alone.
+// are writable by the trusted user alone. Where files have no owners, none is.
 func (t Trust) Profile(source string) error {
 	dir, err := folderOf(source)
 	if err != nil {
 		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if sig, ok := fsys.Stat(info); !ok || sig.UID < 0 {
+		return &UntrustedError{dir, "may be writable by others: this system does not say"}
 	}
 	for _, path := range []string{source, dir} {
 		if err := t.Way(path); err != nil {

@@ -27,6 +27,9 @@ func private(info fs.FileInfo) error {
 	return nil
 }
 
+// sameFile reports whether what is there is a file that we have open.
+func sameFile(there, ours fs.FileInfo) bool { return os.SameFile(there, ours) }
+
 // inUse reports whether an error is of a file that somebody has open: here that
 // keeps nobody from anything.
 func inUse(error) bool { return false }

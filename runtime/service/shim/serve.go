@@ -293,7 +293,7 @@ func (s *shim) end(ctx context.Context) error {
 // does not know of us, and runs the service too.
 func (s *shim) evicted() bool {
 	now, err := os.Stat(s.place.lockPath())
-	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, s.locked)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !sameFile(now, s.locked)
 }
 
 // over reports whether the service has ended for good, and nothing is left of
