@@ -38,8 +38,8 @@ func TestNodeInstallBesideAnother(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pid, hand := nodeOf(string(a.home)); pid != os.Getpid() || hand == service {
-			t.Errorf("as a service %v: process %d, by hand %v", service, pid, hand)
+		if pid, command := nodeOf(string(a.home)); pid != os.Getpid() || command == service {
+			t.Errorf("as a service %v: process %d, by its command %v", service, pid, command)
 		}
 		if service {
 			release()

@@ -25,8 +25,9 @@ const dyingTime = time.Second
 // asService is set in a node that an init script, launchd or Windows has started.
 var asService atomic.Bool
 
-// byHand is the second line of a lock that another node holds.
-const byHand = "started by hand"
+// byCommand is the second line of a lock that another node holds: one that was
+// started by its command, as people do, and systemd.
+const byCommand = "node run"
 
 // lockNode has this process be the only node of the state folder, and notes its
 // number there.
@@ -65,15 +66,15 @@ func writePID(path string) error {
 	}
 	text := strconv.Itoa(os.Getpid()) + "\n"
 	if !asService.Load() {
-		text += byHand + "\n"
+		text += byCommand + "\n"
 	}
 	_, err = f.WriteAt([]byte(text), pidAt())
 	return errors.Join(err, f.Truncate(pidAt()+int64(len(text))), f.Close())
 }
 
 // readLock returns the number in a lock, 0 for one that is not known, and whether
-// it is that of a node which no script has started.
-func readLock(path string) (pid int, hand bool) {
+// it is that of a node which was started by its command.
+func readLock(path string) (pid int, command bool) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, false
@@ -82,7 +83,7 @@ func readLock(path string) (pid int, hand bool) {
 	data, _ := io.ReadAll(io.NewSectionReader(f, pidAt(), 64)) // what was read, in any case
 	number, rest, _ := strings.Cut(string(data), "\n")
 	pid, _ = strconv.Atoi(strings.TrimSpace(number))
-	return pid, strings.TrimSpace(rest) == byHand
+	return pid, strings.TrimSpace(rest) == byCommand
 }
 
 // nodePID returns the process that serves a state folder; 0: none does.
@@ -92,7 +93,7 @@ func nodePID(home string) int {
 }
 
 // nodeOf is [readLock] of the node that serves a state folder.
-func nodeOf(home string) (pid int, hand bool) {
+func nodeOf(home string) (pid int, command bool) {
 	path := filepath.Join(home, nodeLock)
 	if !exists(path) {
 		return 0, false
@@ -106,8 +107,8 @@ func nodeOf(home string) (pid int, hand bool) {
 	return readLock(path) // 0: it has just come
 }
 
-// anotherNode is the error of an install while process pid, which no service
-// manager runs, serves the state folder.
+// anotherNode is the error of an install while process pid serves the state folder,
+// which is not the service's.
 func (a *app) anotherNode(pid int) error {
 	return hinted("end it, and install again", "another node, process %d, serves %s: %w", pid, a.home, state.ErrLocked)
 }

@@ -59,8 +59,8 @@ func (a *app) nodeInstallScript(ctx context.Context, platform string) error {
 	if err != nil {
 		return err
 	}
-	pid, hand := nodeOf(string(a.home))
-	if hand {
+	pid, command := nodeOf(string(a.home))
+	if command {
 		return a.anotherNode(pid)
 	}
 	old, err := os.ReadFile(d.Spec)
