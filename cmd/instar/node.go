@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"instar/runtime/control"
 	"instar/runtime/engine"
