@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -349,6 +350,39 @@ func TestInitTimer(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	h.expect(h.reconcile(tick), "start tick (not armed)")
+}
+
+// TestInitLocked: somebody else has OpenRC's lock of a service for a moment.
+func TestInitLocked(t *testing.T) {
+	h := newInit(t)
+	o, ok := h.init.init.(*openrc)
+	if !ok {
+		t.Skip("only OpenRC has locks")
+	}
+	a := h.sh("a", forever)
+	h.reconcile(a)
+	lock, err := os.Create("/run/openrc/exclusive/" + ScriptName(h.instance, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	holder := exec.Command("sleep", "1000")
+	holder.ExtraFiles = []*os.File{lock}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lock.Close()
+	h.write("rc-service", fmt.Sprintf("#!/bin/sh\n%s \"$@\" || { kill %d; exit 1; }\n", o.rcService, holder.Process.Pid))
+	o.rcService = h.dir + "/rc-service"
+	h.must("chmod", "755", o.rcService)
+	a.Digest = "two"
+	h.expect(h.reconcile(a), "restart a (definition changed)")
+	if err := holder.Wait(); err == nil || !strings.Contains(err.Error(), "terminated") {
+		t.Errorf("nothing was refused: this test shows nothing: %v", err)
+	}
+	h.settled(a)
 }
 
 // TestInitZReboot leaves what TestInitRebooted looks for.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"instar/runtime/service/shim"
 )
@@ -142,10 +143,32 @@ func (o *openrc) disable(_ context.Context, names []string) error {
 // restart implements [initSystem]. OpenRC does nothing for what it takes for
 // stopped, or for started; restart does either.
 func (o *openrc) restart(ctx context.Context, name string, _ shim.Place) error {
-	return run(ctx, o.rcService, "--nocolor", "--quiet", name, "restart")
+	return o.service(ctx, name, "restart")
 }
 
 // stop implements [initSystem].
 func (o *openrc) stop(ctx context.Context, name string, _ shim.Place) error {
-	return run(ctx, o.rcService, "--nocolor", "--quiet", name, "stop")
+	return o.service(ctx, name, "stop")
+}
+
+const (
+	lockedPause = 50 * time.Millisecond
+	lockedMost  = 10 * time.Second
+)
+
+// service has OpenRC do something with a service. OpenRC gives up at once while
+// somebody else holds the service's lock, if only to see whether it has come up:
+// then it is asked again.
+func (o *openrc) service(ctx context.Context, name, verb string) error {
+	for begin := time.Now(); ; {
+		err := run(ctx, o.rcService, "--nocolor", "--quiet", name, verb)
+		if err == nil || !strings.Contains(err.Error(), "Call to flock failed") || time.Since(begin) > lockedMost {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockedPause):
+		}
+	}
 }
