@@ -36,6 +36,7 @@ func (w *work) services(ctx context.Context) error {
 		return nil
 	}
 	w.warnUnsupported(specs)
+	w.warnBarred(specs)
 	have, err := w.Manager.Observe(ctx, w.Name)
 	if err != nil {
 		return fmt.Errorf("cannot observe the services: %w", err)
