@@ -127,13 +127,27 @@ func (c scm) restart(ctx context.Context, name string, place shim.Place) error {
 	if err := c.stop(ctx, name, place); err != nil {
 		return err
 	}
-	launch := func() error {
-		return c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error { return s.Start() })
-	}
+	launch := func() error { return c.launch(ctx, name) }
 	if place == "" {
 		return launch()
 	}
 	return shim.StartBy(place, launch)
+}
+
+// launch starts a service. Wine says "invalid handle" while the process that has
+// told it of its end is still there.
+func (c scm) launch(ctx context.Context, name string) error {
+	for until := time.Now().Add(scmTime); ; {
+		err := c.with(scmStore{}.path(name), func(_ *mgr.Mgr, s *mgr.Service) error { return s.Start() })
+		if !errors.Is(err, windows.ERROR_INVALID_HANDLE) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // stop implements [initSystem].
