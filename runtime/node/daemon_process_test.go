@@ -180,6 +180,12 @@ func TestDaemonSameRequestSameInstance(t *testing.T) {
 	f.settled("web")
 	f.request("web", "started")
 	f.look("web") // at the latest now it is noticed
+	f.until("what is submitted is done", func() bool {
+		k := f.find("web")
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return !k.submitting
+	})
 	f.do("web", control.Action{Verb: "stop"})
 	f.settled("web")
 	f.retire() // what has begun has ended
