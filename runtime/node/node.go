@@ -179,7 +179,7 @@ func (n *Instance) Run(ctx context.Context, first *control.Action, started func(
 	}
 	if first != nil {
 		r, err := n.automatic(ctx, *first) // what came of it is in n.last, too
-		if errors.Is(err, ErrPreempted) {
+		if errors.Is(err, ErrPreempted) || errors.Is(err, ErrInterrupted) {
 			err = nil // what was asked for meanwhile tells the rest
 		}
 		if started != nil && !started(r, err) {

@@ -222,8 +222,8 @@ func TestDestroyed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, code := b.do(control.Action{Verb: "destroy", Purge: true}); code != 0 {
-			t.Errorf("exit code %d", code)
+		if rep, code := b.do(control.Action{Verb: "destroy", Purge: true}); code != 0 {
+			t.Errorf("exit code %d: %+v", code, rep.Error)
 		}
 		<-b.ran
 		if !b.Destroyed() || !b.store.Removed && b.status("a") != "" {
