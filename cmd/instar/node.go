@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,6 +101,7 @@ func (a *app) nodeRun(ctx context.Context) error {
 		Merge:    mergeSettings,
 		Trust:    requests.Mine(),
 		Version:  versionText(),
+		Calm:     debug.FreeOSMemory,
 		Log:      wiring.log,
 	})
 	listener, err := control.Listen(filepath.Join(string(a.home), nodeSocket))

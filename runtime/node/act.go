@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +16,36 @@ import (
 	"instar/runtime/state"
 )
 
-// act performs one action.
-func (n *Instance) act(ctx context.Context, action control.Action, sink report.Sink) (*report.Report, error) {
+// act performs one action, on a stack of its own: it needs a deep one, and an
+// instance that rests shall need next to none.
+func (n *Instance) act(ctx context.Context, action control.Action, sink report.Sink) (rep *report.Report, err error) {
+	ended := make(chan *defect, 1)
+	go func() {
+		var d *defect
+		defer func() {
+			if value := recover(); value != nil {
+				d = &defect{value, debug.Stack()}
+			}
+			ended <- d
+		}()
+		rep, err = n.perform(ctx, action, sink)
+	}()
+	if d := <-ended; d != nil {
+		panic(d)
+	}
+	return rep, err
+}
+
+// defect is a panic of another goroutine.
+type defect struct {
+	value any
+	stack []byte
+}
+
+func (d *defect) String() string { return fmt.Sprintf("%v\n%s", d.value, d.stack) }
+
+// perform is act on the caller's stack.
+func (n *Instance) perform(ctx context.Context, action control.Action, sink report.Sink) (*report.Report, error) {
 	switch action.Verb {
 	case "apply":
 		if action.Settings != nil {

@@ -37,6 +37,8 @@ type DaemonOptions struct {
 	// Parallel is how many instances are processed at once; 0: as many as there
 	// are CPUs, and at least two.
 	Parallel int
+	// Calm, if not nil, is called when nothing is at work any more, after much was.
+	Calm func()
 	Trust    request.Trust
 	Version  string // of this program, for metrics
 	// Log tells the operator what happens, masked; it may be called from several
@@ -46,7 +48,7 @@ type DaemonOptions struct {
 
 // Subject is one instance as whoever runs the daemon wires it up.
 type Subject struct {
-	// Options are those of the instance, but for those that the daemon sets: Engine, Manager, Sink and Unasked.
+	// Options are those of the instance, but for those that the daemon sets: Engine, Manager, Sink, Unasked and Hurry.
 	Options Options
 	// Build returns what processes the instance with settings, by the profile at
 	// the path profile, its services under manager (nil leaves them alone).
@@ -73,7 +75,7 @@ var ErrNoManager = errors.New("no service manager of this machine can be used")
 // copies of profiles. So it may be killed at any time.
 type Daemon struct {
 	options DaemonOptions
-	slots   chan struct{} // holds one token for each instance at work
+	slots   *slots
 	work    sync.WaitGroup
 	files   *files
 	took    *took
@@ -95,7 +97,7 @@ func NewDaemon(options DaemonOptions) *Daemon {
 	if options.Log == nil {
 		options.Log = func(string, string) {}
 	}
-	return &Daemon{options: options, slots: make(chan struct{}, options.Parallel), took: newTook(), endTime: endTime,
+	return &Daemon{options: options, slots: newSlots(options.Parallel, options.Calm), took: newTook(), endTime: endTime,
 		kept: map[string]*kept{}, managers: map[string]service.Manager{}}
 }
 
@@ -252,18 +254,14 @@ func (d *Daemon) untilDue() time.Duration {
 	return wait
 }
 
-// slot waits until the instance may be processed. Done gives the slot back, and
-// may be called many times; it is called after slotTime anyway, so that one that
-// hangs keeps nobody waiting.
-func (d *Daemon) slot() (done func(), err error) {
-	ctx := d.context()
-	select {
-	case d.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ErrGone
+// slot waits until the instance may be processed: sooner when somebody has asked
+// for it. Done gives the slot back, and may be called many times; it is called
+// after slotTime anyway, so that one that hangs keeps nobody waiting.
+func (k *kept) slot() (done func(), err error) {
+	if err := k.slots.wait(k.context(), k.awaits); err != nil {
+		return nil, err
 	}
-	var once sync.Once
-	free := func() { once.Do(func() { <-d.slots }) }
+	free := sync.OnceFunc(k.slots.give)
 	late := time.AfterFunc(slotTime, free)
 	return func() { late.Stop(); free() }, nil
 }

@@ -53,6 +53,7 @@ type kept struct {
 	copied string // digest of the copy of the profile that was processed last; "": none
 
 	freeSlot func()
+	waiter   *waiter // for a slot; nil: it waits for none
 }
 
 func newKept(d *Daemon, name string) *kept {
@@ -232,6 +233,28 @@ func (k *kept) lock(lock func() (func(), error)) (func(), error) {
 	k.freeSlot = done
 	k.mu.Unlock()
 	return func() { unlock(); done() }, nil
+}
+
+// awaits notes what waits for a slot.
+func (k *kept) awaits(w *waiter) {
+	k.mu.Lock()
+	k.waiter = w
+	node := k.node
+	k.mu.Unlock()
+	if node != nil && node.isAsked() {
+		k.hurry()
+	}
+}
+
+// hurry has the processing that waits for its turn have it sooner: somebody asks
+// something of the instance.
+func (k *kept) hurry() {
+	k.mu.Lock()
+	w := k.waiter
+	k.mu.Unlock()
+	if w != nil {
+		k.slots.hurry(w)
+	}
 }
 
 // waiting gives the slot back: from now on the processing only waits.

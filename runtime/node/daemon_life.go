@@ -34,6 +34,7 @@ func (k *kept) begin(first *control.Action) *Instance {
 	lock := options.Lock
 	options.Lock = func() (func(), error) { return k.lock(lock) }
 	options.Engine, options.Manager, options.Sink, options.Unasked = k.engine, k.share, k.sink, k.unasked
+	options.Hurry = k.hurry
 	ctx, k.stop = context.WithCancel(ctx)
 	node := newInstance(options, k.meter, false)
 	k.node, k.gone = node, make(chan struct{})
@@ -53,8 +54,12 @@ func (k *kept) begin(first *control.Action) *Instance {
 // survive keeps a defect that one instance has come upon from ending all: the
 // next scan begins with that one anew.
 func (k *kept) survive() {
-	if defect := recover(); defect != nil {
-		k.log(fmt.Errorf("a defect of instar: %v\n%s", defect, debug.Stack()))
+	switch found := recover().(type) {
+	case nil:
+	case *defect:
+		k.log(fmt.Errorf("a defect of instar: %v", found))
+	default:
+		k.log(fmt.Errorf("a defect of instar: %v\n%s", found, debug.Stack()))
 	}
 }
 

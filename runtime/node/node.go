@@ -49,6 +49,9 @@ type Options struct {
 	// Unasked is what the instance does when nobody asks for anything; nil: it
 	// applies.
 	Unasked func() control.Action
+	// Hurry, if not nil, is called when somebody asks for something: Lock, if it is
+	// waited for, should return soon.
+	Hurry func()
 	// Exit gives the exit code of an outcome.
 	Exit func(*report.Report, error) int
 	// Sink sees everything that happens, whoever asked for it. It is called

@@ -93,18 +93,27 @@ func (n *Instance) Act(ctx context.Context, name string, action control.Action, 
 // ask counts those who wait for their turn.
 func (n *Instance) ask(action control.Action, change int) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.asking += change
 	if n.preempt != nil && n.asking > 0 {
 		n.preempt(ErrPreempted)
 	}
-	if action.Verb != "destroy" {
-		return
+	if action.Verb == "destroy" {
+		n.destroying += change
+		if n.interrupt != nil && n.destroying > 0 {
+			n.interrupt(ErrInterrupted)
+		}
 	}
-	n.destroying += change
-	if n.interrupt != nil && n.destroying > 0 {
-		n.interrupt(ErrInterrupted)
+	n.mu.Unlock()
+	if change > 0 && n.options.Hurry != nil {
+		n.options.Hurry()
 	}
+}
+
+// isAsked reports whether somebody waits for what is done, or for its end.
+func (n *Instance) isAsked() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asking > 0
 }
 
 // obsolete ends the processing at work: what it is about is to be destroyed.
