@@ -16,3 +16,15 @@ func endsSoon() {
 		debug.SetGCPercent(lateCollect)
 	}
 }
+
+// longCollect is the GOGC of a node: what it keeps of thousands of instances
+// counts more than the time in which it works.
+const longCollect = 50
+
+// servesLong has memory collected as it suits a process that rests most of the
+// time.
+func servesLong() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(longCollect)
+	}
+}

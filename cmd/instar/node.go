@@ -91,6 +91,7 @@ func (a *app) nodeRun(ctx context.Context) error {
 	}
 	defer release()
 	patient.Store(true)
+	servesLong()
 	wiring := &nodeWiring{app: a, masks: map[string]*secret.Masker{}, alone: map[string]time.Time{}}
 	d := node.NewDaemon(node.DaemonOptions{
 		Home:     a.home,

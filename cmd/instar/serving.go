@@ -20,19 +20,65 @@ const socketName = "up.sock"
 // serving connects to what serves the instance, an `up` or the node; nil when
 // nothing does.
 func (a *app) serving(ctx context.Context, folder state.Folder) (*control.Client, error) {
+	n := &nodeView{app: a}
+	client, err := n.serving(ctx, folder)
+	if client != n.client {
+		n.close()
+	}
+	return client, err
+}
+
+// nodeView is the node as one command sees it: it is asked once whom it serves,
+// and only if that matters.
+type nodeView struct {
+	app    *app
+	asked  bool
+	client *control.Client // nil: no node runs
+	serves map[string]bool
+	err    error
+}
+
+// serving is [app.serving]. What it returns may be the view's own client, which
+// serves many instances: see release.
+func (n *nodeView) serving(ctx context.Context, folder state.Folder) (*control.Client, error) {
 	client, err := control.Dial(ctx, folder.Path(socketName))
 	if !errors.Is(err, control.ErrNotServed) {
 		return client, err
 	}
-	if client, err = a.nodeClient(ctx); client == nil || err != nil {
-		return nil, err
+	if !n.asked {
+		n.asked = true
+		n.ask(ctx)
 	}
-	names, err := client.Instances(ctx)
-	if err == nil && slices.Contains(names, folder.Name()) {
-		return client, nil
+	if n.err != nil || !n.serves[folder.Name()] {
+		return nil, n.err
 	}
-	client.Close()
-	return nil, err
+	return n.client, nil
+}
+
+func (n *nodeView) ask(ctx context.Context) {
+	if n.client, n.err = n.app.nodeClient(ctx); n.client == nil || n.err != nil {
+		return
+	}
+	var names []string
+	names, n.err = n.client.Instances(ctx)
+	n.serves = make(map[string]bool, len(names))
+	for _, name := range names {
+		n.serves[name] = true
+	}
+}
+
+// release closes a client that serving has returned, unless it is the view's own.
+func (n *nodeView) release(client *control.Client) {
+	if client != n.client {
+		client.Close()
+	}
+}
+
+// close closes the view's own client.
+func (n *nodeView) close() {
+	if n.client != nil {
+		n.client.Close()
+	}
 }
 
 // outcome is what came of a processing, here or in what serves the instance.

@@ -30,7 +30,9 @@ func (a *app) status(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.statusOf(ctx, t, st)
+	n := &nodeView{app: a}
+	defer n.close()
+	s, err := a.statusOf(ctx, t, st, n)
 	if err != nil {
 		return err
 	}
@@ -44,13 +46,13 @@ func (a *app) status(ctx context.Context, args []string) error {
 
 // statusOf asks what serves the instance, else says what is remembered: then
 // nothing supervises its services.
-func (a *app) statusOf(ctx context.Context, t target, st *state.State) (*report.Status, error) {
-	client, err := a.serving(ctx, t.folder)
+func (a *app) statusOf(ctx context.Context, t target, st *state.State, n *nodeView) (*report.Status, error) {
+	client, err := n.serving(ctx, t.folder)
 	if err != nil {
 		return nil, err
 	}
 	if client != nil {
-		defer client.Close()
+		defer n.release(client)
 		return client.Status(ctx, t.name, a.opts.reveal)
 	}
 	s, err := restingStatus(t.folder, st, a.ui.mask.Walk, a.opts.reveal)
@@ -154,8 +156,10 @@ func (a *app) statusAll(ctx context.Context) error {
 		return err
 	}
 	lines := make([]instanceLine, 0, len(names))
+	n := &nodeView{app: a}
+	defer n.close()
 	for _, name := range names {
-		lines = append(lines, a.line(ctx, name))
+		lines = append(lines, a.line(ctx, name, n))
 	}
 	if a.ui.json {
 		a.ui.document(struct {
@@ -189,7 +193,7 @@ func (a *app) names() ([]string, error) {
 
 // line describes one instance. One that cannot be read does not keep the others
 // from being shown.
-func (a *app) line(ctx context.Context, name string) instanceLine {
+func (a *app) line(ctx context.Context, name string, n *nodeView) instanceLine {
 	folder := a.home.Instance(name)
 	st, err := folder.Brief()
 	if err == nil {
@@ -203,7 +207,7 @@ func (a *app) line(ctx context.Context, name string) instanceLine {
 		Instance: name, State: st.Requested, Generation: st.Generation,
 		Profile: st.Settings.Profile, Root: st.Settings.Root,
 	}
-	s, err := a.statusOf(ctx, target{name, st.Settings.Profile, folder}, st)
+	s, err := a.statusOf(ctx, target{name, st.Settings.Profile, folder}, st, n)
 	if err != nil {
 		l.Error = a.ui.errorOf(err)
 		return l

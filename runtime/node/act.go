@@ -17,7 +17,7 @@ import (
 )
 
 // act performs one action, on a stack of its own: it needs a deep one, and an
-// instance that rests shall need next to none.
+// instance that rests shall need next to none. Meanwhile exits are heard.
 func (n *Instance) act(ctx context.Context, action control.Action, sink report.Sink) (rep *report.Report, err error) {
 	ended := make(chan *defect, 1)
 	go func() {
@@ -30,10 +30,17 @@ func (n *Instance) act(ctx context.Context, action control.Action, sink report.S
 		}()
 		rep, err = n.perform(ctx, action, sink)
 	}()
-	if d := <-ended; d != nil {
-		panic(d)
+	for {
+		select {
+		case exit, ok := <-n.exits:
+			n.ended(exit, ok)
+		case d := <-ended:
+			if d != nil {
+				panic(d)
+			}
+			return rep, err
+		}
 	}
-	return rep, err
 }
 
 // defect is a panic of another goroutine.

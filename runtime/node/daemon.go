@@ -38,9 +38,9 @@ type DaemonOptions struct {
 	// are CPUs, and at least two.
 	Parallel int
 	// Calm, if not nil, is called when nothing is at work any more, after much was.
-	Calm func()
-	Trust    request.Trust
-	Version  string // of this program, for metrics
+	Calm    func()
+	Trust   request.Trust
+	Version string // of this program, for metrics
 	// Log tells the operator what happens, masked; it may be called from several
 	// goroutines.
 	Log func(instance, text string)

@@ -88,6 +88,7 @@ type Instance struct {
 	owns  bool // the meter: nobody else counts for it
 
 	// Of the goroutine of Run alone.
+	exits        <-chan service.Exit // nil when there are no more
 	lockPatience time.Duration
 	last         *processed // the last processing, until the loop has taken it
 }
@@ -157,26 +158,20 @@ func newInstance(options Options, m *meter, owns bool) *Instance {
 // outcome, which may not wait for another run of the instance; when it returns
 // false, Run returns at once.
 func (n *Instance) Run(ctx context.Context, first *control.Action, started func(*report.Report, error) bool) error {
-	var background sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
 		n.leave()
 		n.stopWatching()
-		background.Wait()
+		for n.exits != nil {
+			exit, ok := <-n.exits
+			n.ended(exit, ok)
+		}
 	}()
-	exits, err := n.options.Manager.Exits(ctx)
-	if err != nil {
+	var err error
+	if n.exits, err = n.options.Manager.Exits(ctx); err != nil {
 		return err
 	}
-	background.Go(func() {
-		for exit := range exits {
-			if n.owns {
-				n.meter.exit(exit.Name)
-			}
-			n.bang(alert{exit.At, n.mask(fmt.Sprintf("service %s ended: %s", exit.Name, exit.Reason)), exit.Name})
-		}
-	})
 	if started == nil {
 		n.lockPatience = lockPatience
 	}
@@ -196,6 +191,18 @@ func (n *Instance) Run(ctx context.Context, first *control.Action, started func(
 	return nil
 }
 
+// ended takes one exit, or that there are no more.
+func (n *Instance) ended(exit service.Exit, ok bool) {
+	if !ok {
+		n.exits = nil
+		return
+	}
+	if n.owns {
+		n.meter.exit(exit.Name)
+	}
+	n.bang(alert{exit.At, n.mask(fmt.Sprintf("service %s ended: %s", exit.Name, exit.Reason)), exit.Name})
+}
+
 // loop performs jobs, bangs and retries, one at a time.
 func (n *Instance) loop(ctx context.Context) {
 	s := newSchedule()
@@ -206,6 +213,9 @@ func (n *Instance) loop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case exit, ok := <-n.exits:
+			n.ended(exit, ok)
+			continue
 		case j := <-n.jobs:
 			s.restart()
 			rep, err := n.act(ctx, j.action, j.sink)
