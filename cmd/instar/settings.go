@@ -129,7 +129,8 @@ func exists(path string) bool {
 
 // inside reports whether path is folder or lies below it.
 func inside(path, folder string) bool {
-	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, string(filepath.Separator))+string(filepath.Separator))
+	rest, below := strings.CutPrefix(path, strings.TrimSuffix(folder, string(filepath.Separator)))
+	return below && (rest == "" || rest[0] == filepath.Separator)
 }
 
 // paramSettings returns the parameters: those remembered, then what the flags

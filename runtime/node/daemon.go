@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,6 +77,7 @@ var ErrNoManager = errors.New("no service manager of this machine can be used")
 type Daemon struct {
 	options DaemonOptions
 	slots   *slots
+	looks   *slots // at sources of profiles
 	work    sync.WaitGroup
 	files   *files
 	took    *took
@@ -97,7 +99,7 @@ func NewDaemon(options DaemonOptions) *Daemon {
 	if options.Log == nil {
 		options.Log = func(string, string) {}
 	}
-	return &Daemon{options: options, slots: newSlots(options.Parallel, options.Calm), took: newTook(), endTime: endTime,
+	return &Daemon{options: options, slots: newSlots(options.Parallel, options.Calm), looks: newSlots(looking, nil), took: newTook(), endTime: endTime,
 		kept: map[string]*kept{}, managers: map[string]service.Manager{}}
 }
 
@@ -116,7 +118,7 @@ const (
 // the next Run.
 func (d *Daemon) Run(ctx context.Context, ready func()) error {
 	var err error
-	if d.files, err = watchFiles(request.Dir(d.options.Home)); err != nil {
+	if d.files, err = watchFiles(request.Dir(d.options.Home), func(text string) { d.options.Log("", text) }); err != nil {
 		return err
 	}
 	defer d.files.close()
@@ -162,11 +164,13 @@ func (d *Daemon) noticed() {
 	for _, name := range requests {
 		d.look(name)
 	}
+	var list []*kept
 	for _, name := range sources {
 		if k := d.find(name); k != nil {
-			k.follow()
+			list = append(list, k)
 		}
 	}
+	d.follow(list)
 }
 
 // scan looks at everything.
@@ -185,8 +189,12 @@ func (d *Daemon) scan() {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		d.look(name)
 	}
-	d.each((*kept).follow)
-	d.each((*kept).reconsider)
+	var list []*kept
+	d.each(func(k *kept) { list = append(list, k) })
+	d.follow(list)
+	for _, k := range list {
+		k.reconsider()
+	}
 }
 
 // look reads one request, and has the instance processed when it has changed.
@@ -235,10 +243,11 @@ func (d *Daemon) forget(k *kept) {
 // each calls do for every known instance, by name.
 func (d *Daemon) each(do func(*kept)) {
 	d.mu.Lock()
-	all := maps.Clone(d.kept)
+	all := slices.Collect(maps.Values(d.kept))
 	d.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		do(all[name])
+	slices.SortFunc(all, func(a, b *kept) int { return strings.Compare(a.name, b.name) })
+	for _, k := range all {
+		do(k)
 	}
 }
 

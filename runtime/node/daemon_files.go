@@ -1,11 +1,16 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -15,38 +20,42 @@ import (
 // things quick: a scan finds what it misses.
 type files struct {
 	dir     string // of the requests
-	watcher *fsnotify.Watcher
-	wake    chan struct{} // holds a token when there is something to take
+	log     func(text string)
+	watcher *fsnotify.Watcher // nil: the system gives none
+	wake    chan struct{}     // holds a token when there is something to take
 	work    sync.WaitGroup
 
 	mu       sync.Mutex
 	folders  map[string]map[string]bool // of sources: the instances, by folder
+	of       map[string][]string        // the folders, by instance
+	failed   bool                       // something could not be watched, which was told
 	requests map[string]bool            // instances whose request may have changed
 	sources  map[string]bool            // and whose source
 	lost     bool                       // events were lost
 }
 
-// watchFiles begins to watch the folder of the requests, which is made.
-func watchFiles(dir string) (*files, error) {
+// watchFiles begins to watch the folder of the requests, which is made. Log tells
+// the operator what cannot be watched.
+func watchFiles(dir string, log func(text string)) (*files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create the folder of requests: %w", err)
 	}
+	f := &files{dir: dir, log: log, wake: make(chan struct{}, 1), folders: map[string]map[string]bool{}, of: map[string][]string{},
+		requests: map[string]bool{}, sources: map[string]bool{}}
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("cannot watch for requests: %w", err)
+		f.unwatched(fmt.Errorf("cannot watch for requests: %w", err))
+		return f, nil
 	}
-	f := &files{dir: dir, watcher: w, wake: make(chan struct{}, 1), folders: map[string]map[string]bool{},
-		requests: map[string]bool{}, sources: map[string]bool{}}
-	if err := w.Add(dir); err != nil {
-		_ = w.Close()
-		return nil, fmt.Errorf("cannot watch for requests: %w", err)
-	}
+	f.watcher = w
 	f.work.Go(f.run)
 	return f, nil
 }
 
 func (f *files) close() {
-	_ = f.watcher.Close()
+	if f.watcher != nil {
+		_ = f.watcher.Close()
+	}
 	f.work.Wait()
 }
 
@@ -131,7 +140,9 @@ func (f *files) take() (requests, sources []string, all bool) {
 // again watches the folder of requests anew: it may have been replaced.
 func (f *files) again() {
 	if os.MkdirAll(f.dir, 0o700) == nil {
-		_ = f.watcher.Add(f.dir) // a scan does what this cannot
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.add(f.dir)
 	}
 }
 
@@ -139,23 +150,51 @@ func (f *files) again() {
 func (f *files) watch(name string, folders []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	wanted := map[string]bool{}
 	for _, folder := range folders {
-		wanted[folder] = true
 		if f.folders[folder] == nil {
 			f.folders[folder] = map[string]bool{}
 		}
 		f.folders[folder][name] = true
-		_ = f.watcher.Add(folder) // a scan does what this cannot
+		f.add(folder)
 	}
-	for folder, names := range f.folders {
-		if wanted[folder] {
+	for _, folder := range f.of[name] {
+		if slices.Contains(folders, folder) {
 			continue
 		}
-		delete(names, name)
-		if len(names) == 0 {
+		delete(f.folders[folder], name)
+		if len(f.folders[folder]) == 0 {
 			delete(f.folders, folder)
-			_ = f.watcher.Remove(folder) // it may be gone
+			if f.watcher != nil {
+				_ = f.watcher.Remove(folder) // it may be gone
+			}
 		}
 	}
+	if f.of[name] = folders; len(folders) == 0 {
+		delete(f.of, name)
+	}
+}
+
+// add watches a folder. Where the system has no more watches to give, a scan does
+// what they would. The caller holds mu.
+func (f *files) add(folder string) {
+	if f.watcher == nil {
+		return
+	}
+	err := f.watcher.Add(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.unwatched(fmt.Errorf("cannot watch %s: %w", folder, err))
+	}
+}
+
+// unwatched says once that changes are found later than usual. The caller holds mu.
+func (f *files) unwatched(err error) {
+	if f.failed {
+		return
+	}
+	f.failed = true
+	text := fmt.Sprintf("%v: some changes are noticed only when all is looked at, once in %v", err, scanPeriod)
+	if runtime.GOOS == "linux" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE)) {
+		text += "; the sysctls fs.inotify.max_user_watches and max_user_instances raise what there is"
+	}
+	f.log(text)
 }

@@ -102,15 +102,18 @@ func (k *kept) reread() (changed bool, err error) {
 }
 
 // copyChanged has the instance processed when another copy of its profile was
-// stored than the one that was processed last.
+// stored than the one that was processed last, or one where there was none.
 func (k *kept) copyChanged() {
 	k.mu.Lock()
-	copied, running := k.copied, k.node != nil
+	copied, running, tried := k.copied, k.node != nil, k.last != nil
 	k.mu.Unlock()
-	if !running || copied == "" {
+	if !running || copied == "" && !tried {
 		return
 	}
 	if c, err := request.Current(k.folder); err == nil && c.Digest != copied {
+		k.mu.Lock()
+		k.copied = c.Digest // this is seen once, whatever comes of it
+		k.mu.Unlock()
 		k.share.refresh()
 		k.submit("profile changed")
 	}

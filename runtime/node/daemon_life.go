@@ -178,37 +178,3 @@ func (k *kept) reconsider() {
 		node.nudged()
 	}
 }
-
-// follow has the instance processed when the source of its profile has changed
-// and may be followed.
-func (k *kept) follow() {
-	if k.running() == nil {
-		return
-	}
-	k.work.Go(func() {
-		c, err := request.Current(k.folder)
-		if err != nil {
-			return
-		}
-		if st, err := k.folder.Brief(); err == nil && st.Settings.Requester != nil {
-			k.followForParent(st.Settings.Requester, c)
-			return
-		}
-		if k.options.Trust.Profile(c.Source) != nil {
-			return
-		}
-		if seen, err := request.See(c.Source, k.skip()...); err == nil && seen != c.Seen {
-			k.share.refresh()
-			k.submit("profile changed")
-		}
-	})
-}
-
-// skip is what is no part of a profile, wherever it lies.
-func (k *kept) skip() []string {
-	skip := []string{string(k.options.Home)}
-	if st, err := k.folder.Brief(); err == nil && st.Settings.Root != "" {
-		skip = append(skip, st.Settings.Root)
-	}
-	return skip
-}

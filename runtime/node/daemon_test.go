@@ -37,6 +37,7 @@ type farm struct {
 
 	mu        sync.Mutex
 	evaluated map[string]int // how often, by instance
+	order     []string       // in which they were
 	disks     map[string]*fsys.Overlay
 	logs      []string
 	broken    bool          // all evaluations fail
@@ -185,6 +186,7 @@ func (f *farm) disk(name string) *fsys.Overlay {
 func (f *farm) evaluate(ctx context.Context, name, profile string) (*plan.Plan, error) {
 	f.mu.Lock()
 	f.evaluated[name]++
+	f.order = append(f.order, name)
 	broken := f.broken
 	f.mu.Unlock()
 	if broken {
