@@ -38,7 +38,7 @@ const sampled = 25
 
 // idleTime is how long the processor time of a node is watched that has nothing
 // to do.
-const idleTime = 20 * time.Second
+const idleTime = time.Minute
 
 // many is a node with many instances.
 type many struct {
@@ -121,7 +121,7 @@ func manyRows() []manyRow {
 		{what: "a changed request to its end, ms", of: func(f figures) string { return milliseconds(f.changed.wall()) }},
 		{what: "resident MiB, after the first start", of: func(f figures) string { return fmt.Sprint(f.peak >> 20) }},
 		{what: "resident MiB, after the next one", of: func(f figures) string { return fmt.Sprint(f.rss >> 20) }},
-		{what: "CPU in 20 s of idleness, ms", of: func(f figures) string { return milliseconds(f.idle) }},
+		{what: "CPU in a minute of idleness, ms", of: func(f figures) string { return milliseconds(f.idle) }},
 		{what: "`instar node status`, ms", of: func(f figures) string { return milliseconds(f.nodeStatus.wall) }},
 		{what: "`instar status`, ms", of: func(f figures) string { return milliseconds(f.status.wall) }},
 		{what: "end of the node, ms", of: func(f figures) string { return milliseconds(f.stopping.wall) }},

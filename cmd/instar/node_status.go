@@ -84,9 +84,11 @@ func (a *app) requestedOfNode(ctx context.Context) ([]report.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	n := &nodeView{app: a}
+	defer n.close()
 	all := []report.Status{}
 	for _, name := range names {
-		s, err := a.requestedStatus(ctx, name)
+		s, err := a.requestedStatus(ctx, name, n)
 		if err != nil {
 			s = &report.Status{Instance: name, State: "unknown", Error: a.ui.errorOf(err)}
 		}
@@ -97,7 +99,7 @@ func (a *app) requestedOfNode(ctx context.Context) ([]report.Status, error) {
 
 // requestedStatus is the status of an instance that is requested of a node which
 // cannot be asked: what its last processing has failed by is wrong with it.
-func (a *app) requestedStatus(ctx context.Context, name string) (*report.Status, error) {
+func (a *app) requestedStatus(ctx context.Context, name string, n *nodeView) (*report.Status, error) {
 	folder := a.home.Instance(name)
 	st, err := folder.Brief()
 	if err != nil {
@@ -108,7 +110,7 @@ func (a *app) requestedStatus(ctx context.Context, name string) (*report.Status,
 		bad = a.onlyRequested(st, name)
 	}
 	a.ui.learn(st.Secrets)
-	s, err := a.statusOf(ctx, target{name, st.Settings.Profile, folder}, st)
+	s, err := a.statusOf(ctx, target{name, st.Settings.Profile, folder}, st, n)
 	if err != nil {
 		return nil, err
 	}
