@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +14,8 @@ import (
 // twice, and what gives up leaves its slot to others.
 func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calm := 0
-		s := newSlots(2, func() { calm++ })
+		var calm atomic.Int32
+		s := newSlots(2, func() { calm.Add(1) })
 		var mu sync.Mutex
 		var order []string
 		waiters := map[string]*waiter{}
@@ -72,13 +73,13 @@ func TestSlots(t *testing.T) {
 			s.give()
 			time.Sleep(calmTime / 2)
 		}
-		if calm != 0 {
-			t.Errorf("called %d times while something went on", calm)
+		if n := calm.Load(); n != 0 {
+			t.Errorf("called %d times while something went on", n)
 		}
 		time.Sleep(calmTime)
 		synctest.Wait()
-		if calm != 1 || s.free != 2 {
-			t.Errorf("called %d times, %d slots are free", calm, s.free)
+		if n := calm.Load(); n != 1 || s.free != 2 {
+			t.Errorf("called %d times, %d slots are free", n, s.free)
 		}
 	})
 }
