@@ -329,15 +329,19 @@ func (n *Instance) locked(ctx context.Context, action control.Action, sink repor
 		}
 	}
 	rep, err := do(e)
-	rep, err = n.done(ctx, rep, err)
-	n.meter.processed(rep, err)
-	return rep, err
+	return n.processed(ctx, rep, err)
 }
 
 // unbegun is a processing that could not even begin.
 func (n *Instance) unbegun(ctx context.Context, err error) (*report.Report, error) {
-	rep, err := n.failed(ctx, err)
+	return n.processed(ctx, n.failure(err), err)
+}
+
+// processed ends a processing: it is counted before anybody is told.
+func (n *Instance) processed(ctx context.Context, rep *report.Report, err error) (*report.Report, error) {
+	rep, shown, err := n.outcome(ctx, rep, err)
 	n.meter.processed(rep, err)
+	n.tell(shown)
 	return rep, err
 }
 
@@ -352,9 +356,20 @@ func (n *Instance) failure(err error) *report.Report {
 		Error: report.ErrorOf(err, n.mask)}
 }
 
-// done tells everybody of an outcome, with what is published masked: only who
-// asked may have it revealed.
+// done tells everybody of an outcome.
 func (n *Instance) done(ctx context.Context, rep *report.Report, err error) (*report.Report, error) {
+	rep, shown, err := n.outcome(ctx, rep, err)
+	n.tell(shown)
+	return rep, err
+}
+
+func (n *Instance) tell(shown *report.Report) {
+	n.tee(nil)(report.Event{Time: time.Now(), Kind: "done", Report: shown})
+}
+
+// outcome is what came of something, for who asked, and as all may see it: only who
+// asked may have what is published revealed.
+func (n *Instance) outcome(ctx context.Context, rep *report.Report, err error) (asked, all *report.Report, _ error) {
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		err = ErrGone
 		rep.Error = report.ErrorOf(err, n.mask)
@@ -366,8 +381,7 @@ func (n *Instance) done(ctx context.Context, rep *report.Report, err error) (*re
 		shown.Summary.Failed--
 		rep = &shown
 	}
-	n.tee(nil)(report.Event{Time: time.Now(), Kind: "done", Report: &shown})
-	return rep, err
+	return rep, &shown, err
 }
 
 func (n *Instance) lock(ctx context.Context) (func(), error) {
