@@ -317,13 +317,14 @@ func (b *batch) starts(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("cannot start services of %s: %w", b.instance, err)
 	}
-	return errors.Join(err, b.await(ctx))
+	return errors.Join(err, b.await(ctx, clockMonotonic()))
 }
 
 // await waits until the jobs of started services are done, and tells which
 // could not be started. What waits for a run, or for a service that fails, is
-// left to systemd.
-func (b *batch) await(ctx context.Context) error {
+// left to systemd. They were asked for at a time since boot: what failed earlier
+// is not told.
+func (b *batch) await(ctx context.Context, asked time.Duration) error {
 	held := b.runs()
 	waiting := map[string]string{} // unit to service
 	for _, name := range b.start {
@@ -344,7 +345,7 @@ func (b *batch) await(ctx context.Context) error {
 		}
 		for unit, name := range waiting {
 			s := all[unit]
-			if !s.hasJob() || b.triesAgain(name, s) {
+			if !s.hasJob() || b.triesAgain(name, s, asked) {
 				delete(waiting, unit)
 				failed = append(failed, b.startError(name, s))
 			} else if s["SubState"] == "start-pre" && time.Since(begin) > patience && len(b.changes[name].Spec.After) > 0 {
@@ -378,17 +379,14 @@ func (b *batch) leaveHeld(waiting map[string]string, held map[string]bool) {
 }
 
 // triesAgain reports whether systemd is holding back another attempt, which is
-// not what it was asked for. Being asked for a restart resets the count.
-func (b *batch) triesAgain(name string, s shown) bool {
+// not what it was asked for. Being asked for a restart resets the count; but until
+// that is done, it is that of the attempts before.
+func (b *batch) triesAgain(name string, s shown, asked time.Duration) bool {
 	if rec, err := readRecord(b.record(b.instance, name)); err != nil || !rec.ended {
 		return false
 	}
-	before := int64(0)
-	if f := b.units[name]; f != nil {
-		before = f.number("NRestarts")
-	}
-	n := s.number("NRestarts")
-	return n > 0 && n != before
+	started := time.Duration(s.number("ExecMainStartTimestampMonotonic")) * time.Microsecond
+	return s.number("NRestarts") > 0 && started > asked
 }
 
 // startError tells why a program never came to life. What did and ended is no

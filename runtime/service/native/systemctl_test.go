@@ -132,3 +132,22 @@ func TestRunsSinceItWasStarted(t *testing.T) {
 		t.Errorf("failed since %s", s.Since)
 	}
 }
+
+// TestEarlierFailure: what failed before a restart was asked for says nothing of
+// that restart, although systemd counts it until it has begun.
+func TestEarlierFailure(t *testing.T) {
+	m := &systemd{stateDir: t.TempDir()}
+	b := &batch{systemd: m, instance: "web"}
+	if err := os.MkdirAll(m.recordDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(m.record("web", "a"), []byte("S d r 1\nE exited 200 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for asked, want := range map[time.Duration]bool{4 * time.Second: true, 6 * time.Second: false} {
+		s := shown{"NRestarts": "2", "ExecMainStartTimestampMonotonic": "5000000"}
+		if got := b.triesAgain("a", s, asked); got != want {
+			t.Errorf("asked for at %v: %v", asked, got)
+		}
+	}
+}
