@@ -100,6 +100,10 @@ bench: build ## measure against limits and peers, as docs/benchmarks.md has it
 bench-quick: ## the same in half a minute: up to 1,000 units, no node, no peers
 	@$(MAKE) --no-print-directory bench BENCH=-quick
 
+.PHONY: bench-node
+bench-node: ## measure nodes with many instances: BENCH="-instances 100,2000"
+	@$(MAKE) --no-print-directory bench BENCH="-only many $(BENCH)"
+
 .PHONY: bench-go
 bench-go: ## run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...

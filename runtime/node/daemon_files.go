@@ -34,6 +34,9 @@ type files struct {
 	lost     bool                       // events were lost
 }
 
+// newWatcher is replaced by tests.
+var newWatcher = fsnotify.NewWatcher
+
 // watchFiles begins to watch the folder of the requests, which is made. Log tells
 // the operator what cannot be watched.
 func watchFiles(dir string, log func(text string)) (*files, error) {
@@ -42,7 +45,7 @@ func watchFiles(dir string, log func(text string)) (*files, error) {
 	}
 	f := &files{dir: dir, log: log, wake: make(chan struct{}, 1), folders: map[string]map[string]bool{}, of: map[string][]string{},
 		requests: map[string]bool{}, sources: map[string]bool{}}
-	w, err := fsnotify.NewWatcher()
+	w, err := newWatcher()
 	if err != nil {
 		f.unwatched(fmt.Errorf("cannot watch for requests: %w", err))
 		return f, nil
@@ -192,7 +195,7 @@ func (f *files) unwatched(err error) {
 		return
 	}
 	f.failed = true
-	text := fmt.Sprintf("%v: some changes are noticed only when all is looked at, once in %v", err, scanPeriod)
+	text := fmt.Sprintf("%v: some changes are noticed only when all is looked at, once a minute", err)
 	if runtime.GOOS == "linux" && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EMFILE)) {
 		text += "; the sysctls fs.inotify.max_user_watches and max_user_instances raise what there is"
 	}

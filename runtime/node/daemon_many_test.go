@@ -6,7 +6,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/fsnotify/fsnotify"
 
 	"instar/runtime/control"
 	"instar/runtime/request"
@@ -129,4 +132,28 @@ func TestDaemonAskedComesFirst(t *testing.T) {
 	if at := slices.Index(f.order, "f"); at != 1 {
 		t.Errorf("evaluated in the order %q", f.order)
 	}
+}
+
+// Where the system has nothing left to watch files with, the node serves all the
+// same, says what that means, and finds changes when it looks at all.
+func TestDaemonWithoutWatches(t *testing.T) {
+	defer func(real func() (*fsnotify.Watcher, error)) { newWatcher = real }(newWatcher)
+	newWatcher = func() (*fsnotify.Watcher, error) { return nil, os.NewSyscallError("inotify_init", syscall.EMFILE) }
+	f := newFarm(t)
+	f.profile("a", "service a")
+	f.request("a", "started")
+	f.run()
+	f.settled("a")
+	f.mu.Lock()
+	if said := strings.Join(f.logs, "\n"); strings.Count(said, "cannot watch") != 1 || !strings.Contains(said, "once a minute") {
+		t.Errorf("it says:\n%s", said)
+	}
+	f.mu.Unlock()
+	f.profile("b", "service b")
+	f.request("b", "started")
+	f.request("a", "stopped")
+	f.scan() // nothing else goes on
+	f.settled("a")
+	f.settled("b")
+	f.retire()
 }

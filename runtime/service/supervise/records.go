@@ -27,11 +27,12 @@ type record struct {
 }
 
 // records is the file of records of one instance: one line of JSON for each
-// start, of which the last one of each service counts.
+// start, of which the last one of each service counts. It is not kept open:
+// thousands of instances would take as many descriptors.
 type records struct {
 	mu    sync.Mutex
 	path  string
-	file  *os.File
+	begun bool
 	last  map[string]record
 	lines int
 	over  bool // closed for good
@@ -124,7 +125,7 @@ func readRecords(path string) map[string]record {
 	return last
 }
 
-// begin empties the file at path and keeps it open.
+// begin empties the file at path.
 func (r *records) begin(path string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,21 +144,18 @@ func (r *records) rewrite() error {
 	}
 	temporary := r.path + ".new"
 	os.Remove(temporary) // left by one that was killed
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(text); err == nil {
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(temporary, r.path)
 	}
 	if err != nil {
-		f.Close()
 		return err
 	}
-	if r.file != nil {
-		r.file.Close()
-	}
-	r.file, r.lines = f, len(r.last)
+	r.begun, r.lines = true, len(r.last)
 	return nil
 }
 
@@ -165,11 +163,14 @@ func (r *records) rewrite() error {
 func (r *records) add(rec record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.file == nil {
+	if !r.begun {
 		return
 	}
 	r.last[rec.Name] = rec
-	r.file.Write(rec.line())
+	if f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_APPEND, 0); err == nil {
+		f.Write(rec.line())
+		f.Close()
+	}
 	if r.lines++; r.lines > 1000+4*len(r.last) {
 		r.rewrite()
 	}
@@ -180,11 +181,10 @@ func (r *records) close(nothingLeft bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.over = true
-	if r.file == nil {
+	if !r.begun {
 		return
 	}
-	r.file.Close()
-	r.file = nil
+	r.begun = false
 	if nothingLeft {
 		os.Remove(r.path)
 	}
