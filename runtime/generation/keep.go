@@ -318,7 +318,11 @@ func (w *writer) write() (err error) {
 }
 
 func (w *writer) contents(file *os.File, front []byte) error {
-	out := bufio.NewWriterSize(file, 256<<10)
+	size := len(front)
+	for _, c := range w.fresh {
+		size += len(c.hash) + binary.MaxVarintLen64 + len(c.data)
+	}
+	out := bufio.NewWriterSize(file, min(size, 256<<10))
 	_, _ = out.Write(front) // Flush tells
 	var buf []byte
 	for _, c := range w.fresh {
