@@ -225,8 +225,7 @@ func TestTwoHundredServices(t *testing.T) {
 // before it, and none that somebody may have served after it.
 func TestOneLookForManyInstances(t *testing.T) {
 	alone := map[string]time.Time{}
-	var b *bench
-	b = newBench(t, func(o *Options) { o.Alone = func(i string) time.Time { return alone[i] } })
+	b := newBench(t, func(o *Options) { o.Alone = func(i string) time.Time { return alone[i] } })
 	leave := func(instance string) *process.Process {
 		t.Helper()
 		p, err := process.Start(process.Spec{Argv: []string{"/bin/sleep", "100000"}, Dir: b.dir, Identity: plan.Identity{UID: -1},
