@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 
@@ -32,11 +33,12 @@ type ui struct {
 	stdout, stderr io.Writer
 	outColor       bool
 	errColor       bool
-	live           bool // stderr is a terminal: progress is shown
-	width          int  // of that terminal, in columns
-	tty            bool // stdout is a terminal
-	progressing    bool // the last line of the terminal shows progress
-	documented     bool // the JSON document was printed
+	live           bool   // stderr is a terminal: progress is shown
+	width          int    // of that terminal, in columns
+	tty            bool   // stdout is a terminal
+	progressing    bool   // the last line of the terminal shows progress
+	documented     bool   // the JSON document was printed
+	lines          []byte // that wait to be printed, see line
 }
 
 // newUI returns the ui of this process' streams. Color is "auto", "always" or
@@ -97,6 +99,33 @@ func (u *ui) print(text string) {
 	_, _ = io.WriteString(u.stdout, text) // nobody is left to be told
 }
 
+// soon is how long a line waits for others at most, where nobody watches.
+const soon = 20 * time.Millisecond
+
+// line prints one of many lines: where stdout is no terminal, soon, and several at
+// once.
+func (u *ui) line(text string) {
+	if u.tty {
+		u.print(text)
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.lines) == 0 {
+		time.AfterFunc(soon, u.flush)
+	}
+	if u.lines = append(u.lines, text...); len(u.lines) > 32<<10 {
+		u.endProgress()
+	}
+}
+
+// flush prints the lines that wait.
+func (u *ui) flush() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.endProgress()
+}
+
 // log writes to stderr what is no data.
 func (u *ui) log(text string) {
 	u.mu.Lock()
@@ -144,11 +173,16 @@ func (u *ui) progress(text string) {
 	u.progressing = true
 }
 
-// endProgress clears the line of progress. The caller holds mu.
+// endProgress clears the line of progress, and prints the lines that wait. The caller
+// holds mu.
 func (u *ui) endProgress() {
 	if u.progressing {
 		_, _ = io.WriteString(u.stderr, "\r\x1b[K")
 		u.progressing = false
+	}
+	if len(u.lines) > 0 {
+		_, _ = u.stdout.Write(u.lines)
+		u.lines = u.lines[:0]
 	}
 }
 

@@ -86,7 +86,7 @@ func (u *ui) change(c report.Change, diffs bool) {
 	if c.Diff != "" && (u.verbose || diffs && c.Why != missing) {
 		line.WriteString(u.diff(c.Diff))
 	}
-	u.print(line.String())
+	u.line(line.String())
 }
 
 // diff returns a unified diff, indented and coloured.

@@ -153,6 +153,9 @@ func (v *View) foreseen(rel string) (info plan.Info, err error, ok bool) {
 	return infoOf(s.sig), nil, true
 }
 
+// isMissing reports whether it is known ahead that nothing is there.
+func (v *View) isMissing(rel string) bool { return v.ahead != nil && v.ahead.seen[rel].missing }
+
 // Holds implements [plan.Knower].
 func (v *View) Holds(path string, content []byte) (same, known bool) {
 	if v.ahead == nil {

@@ -34,7 +34,7 @@ func (c *Comparison) Claims(owned map[string]state.Owned) (map[string]state.Owne
 			continue // what was there before the command is nobody's to claim
 		}
 		if len(claims) == len(owned) {
-			claims = clone(claims)
+			claims = clone(claims, 0)
 		}
 		claims[name] = state.Owned{UID: -1, GID: -1, At: cmd.At, By: cmd.Name, Claim: &state.Claim{Was: wasNothing}}
 	}
@@ -55,7 +55,7 @@ func (c *Comparison) Claim(owned map[string]state.Owned, steps ...Step) (map[str
 				return nil, err
 			}
 			if !copied {
-				claims, copied = clone(owned), true
+				claims, copied = clone(owned, len(steps)), true
 			}
 			claims[e.Path] = rec
 		}
@@ -89,8 +89,9 @@ func (c *Comparison) isData(name string) bool {
 	return false
 }
 
-func clone(m map[string]state.Owned) map[string]state.Owned {
-	c := make(map[string]state.Owned, len(m)+16)
+// clone has room for so many more.
+func clone(m map[string]state.Owned, more int) map[string]state.Owned {
+	c := make(map[string]state.Owned, len(m)+more)
 	for k, v := range m {
 		c[k] = v
 	}
@@ -106,6 +107,9 @@ func (c *Comparison) claim(e plan.Edit) (state.Owned, error) {
 	rec = state.Owned{UID: -1, GID: -1, At: e.At, Claim: &state.Claim{Was: wasNothing}}
 	if d, ok := c.Declared[e.Path]; ok {
 		c.describe(&rec, d)
+	}
+	if v, ok := c.view.View.(*View); ok && v.isMissing(e.Path) {
+		return rec, nil
 	}
 	info, exists, err := plan.Lookup(c.view, e.Path) // below what must go first there is nothing
 	if err != nil || !exists {

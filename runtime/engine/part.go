@@ -197,13 +197,6 @@ func (g *gathering) planned() *state.Planned {
 		return nil
 	}
 	all := &state.Planned{Kept: g.kept, Resources: make([]state.PlannedResource, len(p.Resources))}
-	var index map[string]int
-	if g.part == nil {
-		index = make(map[string]int, len(g.entries))
-		for i := range g.entries {
-			index[g.entries[i].Path] = i
-		}
-	}
 	undeclared := len(g.owned)
 	for i, res := range p.Resources {
 		switch res.(type) {
@@ -220,7 +213,7 @@ func (g *gathering) planned() *state.Planned {
 			path := res.(plan.PathResource).Target().Path
 			if _, owned := g.owned[path]; owned {
 				undeclared--
-				at = g.index(index, path)
+				at = g.indexOf(path)
 			}
 		}
 		all.Resources[i] = state.PlannedResource{Digest: p.Digests[i], At: at}
@@ -236,9 +229,10 @@ func (g *gathering) planned() *state.Planned {
 	return all
 }
 
-func (g *gathering) index(known map[string]int, path string) int {
-	if known != nil {
-		return known[path]
+// indexOf returns the index of an entry that there is.
+func (g *gathering) indexOf(path string) int {
+	if g.part == nil {
+		return g.index[path]
 	}
 	i, _ := entryOf(g.entries, path)
 	return i

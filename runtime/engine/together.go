@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -136,6 +137,7 @@ func parentOf(path string) string {
 // and told of, like all.
 func (w *work) performTogether(ctx context.Context, steps []apply.Step) error {
 	all := batches(steps)
+	w.expect(len(steps))
 	var next atomic.Int64
 	var failed atomic.Bool
 	var workers sync.WaitGroup
@@ -164,6 +166,16 @@ func (w *work) performTogether(ctx context.Context, steps []apply.Step) error {
 	}
 	workers.Wait()
 	return first
+}
+
+// expect makes room for so many changes.
+func (w *work) expect(n int) {
+	if len(w.changed) > 0 || len(w.run.changed) > 0 {
+		return
+	}
+	w.changed, w.writes, w.run.changed = make(map[string]bool, n), make(map[string]bool, n), make(map[string]bool, n)
+	w.vouched = make(map[string]fsys.Sig, n)
+	w.report.Changes = slices.Grow(w.report.Changes, n)
 }
 
 // perform performs the steps of b, unless another batch has failed.

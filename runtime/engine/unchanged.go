@@ -222,7 +222,8 @@ type gathering struct {
 	sources map[string]string      // see apply.View
 	done    chan struct{}          // closed when entries are those of the root
 	entries []state.Entry
-	moved   []int // of a part: see part.merge
+	moved   []int          // of a part: see part.merge
+	index   map[string]int // of entries, by path; nil of a part
 	ok      bool
 	// verify holds, by path, the hash that a file has to have which was changed
 	// so short a time ago that lstat cannot vouch for it.
@@ -243,6 +244,12 @@ func (w *work) gather(next *state.State) *gathering {
 		g.settleClock()
 		g.back.wait()
 		g.entries = g.inside()
+		if g.part == nil && g.last {
+			g.index = make(map[string]int, len(g.entries))
+			for i := range g.entries {
+				g.index[g.entries[i].Path] = i
+			}
+		}
 	}()
 	return g
 }
@@ -268,7 +275,7 @@ func (g *gathering) recent(sig fsys.Sig) bool {
 }
 
 func (g *gathering) inside() []state.Entry {
-	how := map[string]byte{}
+	how := make(map[string]byte, len(g.owned)+few)
 	for name, rec := range g.owned {
 		switch {
 		case rec.Once:
