@@ -208,8 +208,14 @@ func (f Folder) Lock() (unlock func(), err error) { return f.LockAs("lock") }
 // the services.
 func (f Folder) LockAs(name string) (unlock func(), err error) {
 	made := missing(string(f))
-	for deadline := time.Now().Add(lockPatience); ; {
-		if err := f.Make(); err != nil {
+	deadline := time.Now().Add(lockPatience)
+	for unmade := 0; ; {
+		err := f.Make()
+		if errors.Is(err, fs.ErrNotExist) && unmade < 100 {
+			unmade++ // the one before us removed a folder that it is in
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		lock := flock.New(f.Path(name), flock.SetPermissions(0o600))
