@@ -223,6 +223,7 @@ func (k *kept) lock(lock func() (func(), error)) (func(), error) {
 	if k.subject.Asked != nil {
 		k.subject.Asked()
 	}
+	k.share.prepare(k.context())
 	done, err := k.slot()
 	if err != nil {
 		return nil, err

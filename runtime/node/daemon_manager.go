@@ -124,6 +124,23 @@ func (s *share) choose(ctx context.Context, setting string) (service.Manager, er
 	return m, nil
 }
 
+// prepare has the daemon's own manager end what one that was killed has left of
+// the instance. That is done without a slot: many do it at once, and share the
+// looks at all processes that it takes.
+func (s *share) prepare(ctx context.Context) {
+	if s.isChosen() {
+		return
+	}
+	st, err := s.daemon.options.Home.Instance(s.name).Brief()
+	if err != nil || !st.Exists() {
+		return
+	}
+	m, err := s.daemon.manager(st.Settings.Manager)
+	if e, own := m.(Embedded); own && err == nil {
+		_ = e.Apply(ctx, s.name, nil) // choose tells
+	}
+}
+
 // unload stops all services under m and has it forget them.
 func (s *share) unload(ctx context.Context, m service.Manager) error {
 	have, err := m.Observe(ctx, s.name)

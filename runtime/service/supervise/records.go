@@ -48,10 +48,19 @@ func recordsFile(dir string) string { return filepath.Join(dir, ".processes") }
 // records.
 func (in *instance) endLeftovers(ctx context.Context, dir string) error {
 	path := recordsFile(dir)
+	last := readRecords(path)
+	left, err := in.sup.leftovers(in.name)
+	if err != nil {
+		return err
+	}
+	if !left && len(last) == 0 {
+		return in.records.begin(path)
+	}
+	defer in.sup.mayEnd()()
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var failed []error
-	for _, r := range readRecords(path) {
+	for _, r := range last {
 		all.Go(func() {
 			sig, err := process.ParseSignal(r.Signal)
 			if err != nil {
@@ -66,8 +75,7 @@ func (in *instance) endLeftovers(ctx context.Context, dir string) error {
 		})
 	}
 	all.Wait()
-	left, err := in.sup.leftovers(in.name)
-	if err == nil && left {
+	if left {
 		prefix := process.MarkPrefix(in.sup.options.MarkBase, markKind, in.name)
 		_, err = process.Leftovers(ctx, prefix, syscall.SIGTERM, leftoverTimeout)
 	}
@@ -75,6 +83,21 @@ func (in *instance) endLeftovers(ctx context.Context, dir string) error {
 		return err
 	}
 	return in.records.begin(path)
+}
+
+// Of how many instances leftovers are ended at once, and how long one of them
+// counts: each keeps a table of all processes, which they share.
+const (
+	maxEnding  = 64
+	endingTime = 5 * time.Second
+)
+
+// mayEnd waits until leftovers of one more instance may be ended.
+func (s *Supervisor) mayEnd() (done func()) {
+	s.ending <- struct{}{}
+	free := sync.OnceFunc(func() { <-s.ending })
+	late := time.AfterFunc(endingTime, free)
+	return func() { late.Stop(); free() }
 }
 
 // survey is the last look at all processes for marks.

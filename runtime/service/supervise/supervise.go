@@ -76,6 +76,7 @@ type Supervisor struct {
 	work    sync.WaitGroup
 
 	survey survey
+	ending chan struct{} // holds a token for each instance of which leftovers are ended
 
 	mu        sync.Mutex
 	closed    bool
@@ -105,7 +106,7 @@ func New(options Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Supervisor{options: options, release: release, quit: make(chan struct{}), watch: make(chan struct{}, 1), instances: map[string]*instance{}}
+	s := &Supervisor{options: options, release: release, quit: make(chan struct{}), watch: make(chan struct{}, 1), ending: make(chan struct{}, maxEnding), instances: map[string]*instance{}}
 	s.hard, s.harden = context.WithCancel(context.Background())
 	s.work.Go(s.watchMemory)
 	return s, nil
