@@ -84,12 +84,12 @@ func (o options) manyNodes() error {
 type figures struct {
 	n                            int
 	byHand, byHandHere           samples // of one apply: in an empty state folder, and in the node's
-	first, restart               cost
+	first, restart, killed       cost
 	rss, peak                    int64 // bytes, of the node's process alone
 	idle                         time.Duration
 	nodeStatus, status, stopping cost
-	changed, changedLate         samples
-	watches, descriptors         int
+	changed                      samples
+	descriptors                  int
 	load                         string
 }
 
@@ -118,6 +118,8 @@ func manyRows() []manyRow {
 		{what: "one more by hand beside them all, ms", of: func(f figures) string { return milliseconds(f.byHandHere.wall()) }},
 		{what: "next start, all unchanged, s", of: func(f figures) string { return fmt.Sprintf("%.2f", f.restart.wall.Seconds()) }},
 		{what: "the same, ms for each (CPU)", of: func(f figures) string { return each(f.restart, f.n) }},
+		{what: "next start after SIGKILL, s", of: func(f figures) string { return fmt.Sprintf("%.2f", f.killed.wall.Seconds()) }},
+		{what: "the same, ms for each (CPU)", of: func(f figures) string { return each(f.killed, f.n) }},
 		{what: "a changed request to its end, ms", of: func(f figures) string { return milliseconds(f.changed.wall()) }},
 		{what: "resident MiB, after the first start", of: func(f figures) string { return fmt.Sprint(f.peak >> 20) }},
 		{what: "resident MiB, after the next one", of: func(f figures) string { return fmt.Sprint(f.rss >> 20) }},
@@ -184,6 +186,14 @@ func (o options) manyNode(n int, service bool) (f figures, err error) {
 	f.descriptors = len(open)
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		f.load, _, _ = strings.Cut(string(text), " ")
+	}
+	if err := m.die(); err != nil {
+		return f, err
+	}
+	f.killed, err = m.turn(3)
+	f.killed.cpu = m.cpu()
+	if err != nil {
+		return f, err
 	}
 	_, err = m.stop()
 	return f, err
@@ -324,6 +334,17 @@ func (m *many) stop() (cost, error) {
 	return c, err
 }
 
+// die kills the node's process alone.
+func (m *many) die() error {
+	if err := m.node.Process.Kill(); err != nil {
+		return err
+	}
+	<-m.ended
+	m.node = nil
+	return nil
+}
+
+// kill ends a node that is left.
 func (m *many) kill() error {
 	if m.node == nil {
 		return nil
