@@ -49,7 +49,7 @@ func (d *onDisk) outcome(parts []any) outcome {
 		o.Err = strings.ReplaceAll(err.Error(), d.root, "ROOT")
 	}
 	o.Warnings = d.warnings
-	_ = filepath.WalkDir(d.root, func(name string, e fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(d.root, func(name string, _ fs.DirEntry, _ error) error {
 		info, err := os.Lstat(name)
 		if err != nil {
 			return nil // there is no root
