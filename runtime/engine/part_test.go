@@ -226,3 +226,22 @@ func TestMatch(t *testing.T) {
 		}
 	}
 }
+
+// A folder that is no longer declared and not empty goes once it is, though parts of
+// plans were gone by in between.
+func TestKeptFolderGoesLater(t *testing.T) {
+	d := newKeeping(t, false)
+	foreign := filepath.Join(d.root, "old/by-hand")
+	d.outcome([]any{dir("old"), file("a", "1")})
+	if err := os.WriteFile(foreign, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, d.outcome([]any{file("a", "1")}).Changes)
+	expect(t, d.outcome([]any{file("a", "2")}).Changes, "write a")
+	expect(t, d.outcome([]any{file("a", "3")}).Changes, "write a")
+	if err := os.Remove(foreign); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, d.apply(), "remove old")
+	expect(t, d.apply())
+}
