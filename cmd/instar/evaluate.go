@@ -81,6 +81,20 @@ func evaluationKey(home state.Home, name string, s state.Settings, w who, st *st
 	if err != nil {
 		return "", err
 	}
+	self, err := thisBuild()
+	if err != nil {
+		return "", err
+	}
+	key, err := json.Marshal(struct {
+		Inputs  builtins.Inputs
+		Profile string
+		Build   string
+	}{in, s.Profile, self})
+	return string(key), err
+}
+
+// thisBuild tells this program from any other build of it.
+func thisBuild() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -89,14 +103,8 @@ func evaluationKey(home state.Home, name string, s state.Settings, w who, st *st
 	if err != nil {
 		return "", err
 	}
-	sig, _ := fsys.Stat(info)
-	key, err := json.Marshal(struct {
-		Inputs  builtins.Inputs
-		Profile string
-		Version string
-		Self    fsys.Sig // size and time alone may be those of another build
-	}{in, s.Profile, version, sig})
-	return string(key), err
+	sig, _ := fsys.Stat(info) // size and time alone may be those of another one
+	return fmt.Sprintf("%s %+v", version, sig), nil
 }
 
 // request asks for a profile, a folder or a file.

@@ -107,6 +107,7 @@ func (in *instance) engine(sink report.Sink) *engine.Engine {
 		Key: func(st *state.State) (string, error) {
 			return evaluationKey(in.home, in.name, in.evaluated(), in.who, st)
 		},
+		Build:    thisBuild,
 		Children: &kin{parent: in},
 		Wait:     waitOf(in.settings),
 		Sink:     sink,

@@ -72,7 +72,7 @@ func (r *run) evaluateMeanwhile(ctx context.Context, c *state.Cache) (st *state.
 			o.planned = r.Cache.LoadPlanned(c)
 		}
 		// One processor looks, in small parts: another one evaluates.
-		if o.planned != nil && !insideMatches(view.Disk(), c, 256) {
+		if o.planned != nil && (o.planned.Build != r.build() || !insideMatches(view.Disk(), c, 256)) {
 			o.planned = nil
 		}
 		if o.planned == nil {

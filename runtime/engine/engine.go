@@ -88,6 +88,9 @@ type Engine struct {
 	// covers all that Evaluate starts from but files and the state.
 	Cache Cache
 	Key   func(*state.State) (string, error)
+	// Build, if not nil, tells this program from others: what another one found out of
+	// a plan does not count.
+	Build func() (string, error)
 	// Verify reads everything, whatever Cache says.
 	Verify bool
 

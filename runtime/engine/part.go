@@ -30,6 +30,18 @@ type part struct {
 // against something saved, tells of everything.
 func (r *run) partial() bool { return r.foresight == nil && r.Saved == nil }
 
+// build tells this program from others; "" where that is not known.
+func (e *Engine) build() string {
+	if e.Build == nil {
+		return ""
+	}
+	build, err := e.Build()
+	if err != nil {
+		return ""
+	}
+	return build
+}
+
 // partOf returns what of p has to be compared when all stands as c says; nil when
 // that is most of it, or when it has to be looked at in its whole.
 func (r *run) partOf(c *state.Cache, planned *state.Planned, p *plan.Plan) *part {
@@ -196,7 +208,7 @@ func (g *gathering) planned() *state.Planned {
 	if !g.last || len(g.cmp.Warnings) > 0 || len(p.Digests) != len(p.Resources) {
 		return nil
 	}
-	all := &state.Planned{Kept: g.kept, Resources: make([]state.PlannedResource, len(p.Resources))}
+	all := &state.Planned{Build: g.build(), Kept: g.kept, Resources: make([]state.PlannedResource, len(p.Resources))}
 	undeclared := len(g.owned)
 	for i, res := range p.Resources {
 		switch res.(type) {

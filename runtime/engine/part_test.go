@@ -245,3 +245,20 @@ func TestKeptFolderGoesLater(t *testing.T) {
 	expect(t, d.apply(), "remove old")
 	expect(t, d.apply())
 }
+
+// What another build of the program found out is not gone by.
+func TestPartOfAnotherBuild(t *testing.T) {
+	d := newKeeping(t, false)
+	d.outcome([]any{file("a", "1"), file("b", "1")})
+	c := d.folder.LoadCache()
+	p := d.folder.LoadPlanned(c)
+	if p == nil {
+		t.Fatal("nothing is known of the plan")
+	}
+	// As another build would have had it: a file counts as planned that is not.
+	p.Build, p.Resources[0].Digest = "another", digests(planOf(file("a", "2")))[0]
+	if err := d.folder.SavePlanned(c, p); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, d.outcome([]any{file("a", "2"), file("b", "1")}).Changes, "write a")
+}

@@ -99,7 +99,7 @@ func TestPartOfAnother(t *testing.T) {
 // FuzzPlanned: whatever stands in plan.cache, it is read or ignored; and what was read
 // is written so that the same is read.
 func FuzzPlanned(f *testing.F) {
-	whole := encodePlanned(&Planned{Kept: 3, Rest: []string{".", "etc"}, Resources: []PlannedResource{{plan.Digest{1}, 0}, {plan.Digest{2}, -1}}}, 1<<63)
+	whole := encodePlanned(&Planned{Build: "v1", Kept: 3, Rest: []string{".", "etc"}, Resources: []PlannedResource{{plan.Digest{1}, 0}, {plan.Digest{2}, -1}}}, 1<<63)
 	f.Add(whole[:len(whole)-4])
 	f.Add([]byte(plannedMagic + "\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\x7f"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -116,7 +116,7 @@ func FuzzPlanned(f *testing.F) {
 }
 
 func TestPlannedMayBeBroken(t *testing.T) {
-	p := &Planned{Kept: 3, Rest: []string{"."}, Resources: []PlannedResource{{plan.Digest{1}, 0}}}
+	p := &Planned{Build: "v1", Kept: 3, Rest: []string{"."}, Resources: []PlannedResource{{plan.Digest{1}, 0}}}
 	data := encodePlanned(p, 7)
 	if got, id, err := decodePlanned(data); err != nil || id != 7 || !cmp.Equal(p, got) {
 		t.Fatalf("got %v, %v", got, err)

@@ -14,6 +14,7 @@ import (
 // it takes to tell what another one has changed. It is kept as plan.cache beside the
 // stat.cache, and like that one may be lost.
 type Planned struct {
+	Build string // the program that found all that is owned to be as planned
 	// Kept is the generation that has the very paths of the state, 0: none is known
 	// to.
 	Kept int
@@ -59,6 +60,8 @@ func encodePlanned(p *Planned, id uint64) []byte {
 	out := make([]byte, 0, len(p.Resources)*(len(plan.Digest{})+3)+1024)
 	out = append(out, plannedMagic...)
 	out = binary.AppendUvarint(out, id)
+	out = binary.AppendUvarint(out, uint64(len(p.Build)))
+	out = append(out, p.Build...)
 	out = binary.AppendUvarint(out, uint64(p.Kept))
 	out = binary.AppendUvarint(out, uint64(len(p.Rest)))
 	for _, path := range p.Rest {
@@ -87,7 +90,8 @@ func decodePlanned(data []byte) (*Planned, uint64, error) {
 	}
 	r := &reader{rest: text}
 	id := r.uint()
-	p := &Planned{Kept: int(r.uint())}
+	p := &Planned{Build: string(r.bytes(r.uint()))}
+	p.Kept = int(r.uint())
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		p.Rest = append(p.Rest, string(r.bytes(r.uint())))
 	}
