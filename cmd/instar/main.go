@@ -35,7 +35,7 @@ func runUntil(parent context.Context, args []string) int {
 	defer stop()
 	a := newApp(args)
 	err := a.execute(ctx, args)
-	a.ui.flush()
+	a.ui.finish(ctx)
 	if err == nil {
 		return exitOK
 	}

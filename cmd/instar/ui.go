@@ -126,6 +126,25 @@ func (u *ui) flush() {
 	u.endProgress()
 }
 
+// finish is the last flush. Once a signal has asked for the end, a reader that does
+// not read is not waited for any longer than [closeTime].
+func (u *ui) finish(ctx context.Context) {
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		u.flush()
+	}()
+	select {
+	case <-flushed:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-flushed:
+	case <-time.After(closeTime):
+	}
+}
+
 // log writes to stderr what is no data.
 func (u *ui) log(text string) {
 	u.mu.Lock()
