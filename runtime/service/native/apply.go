@@ -317,14 +317,14 @@ func (b *batch) starts(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("cannot start services of %s: %w", b.instance, err)
 	}
-	return errors.Join(err, b.await(ctx, clockMonotonic()))
+	return errors.Join(err, b.await(ctx, b.ends(b.start)))
 }
 
 // await waits until the jobs of started services are done, and tells which
 // could not be started. What waits for a run, or for a service that fails, is
-// left to systemd. They were asked for at a time since boot: what failed earlier
-// is not told.
-func (b *batch) await(ctx context.Context, asked time.Duration) error {
+// left to systemd. Ends in earlier are those before they were asked for, which are
+// not told.
+func (b *batch) await(ctx context.Context, earlier map[string]string) error {
 	held := b.runs()
 	waiting := map[string]string{} // unit to service
 	for _, name := range b.start {
@@ -345,7 +345,7 @@ func (b *batch) await(ctx context.Context, asked time.Duration) error {
 		}
 		for unit, name := range waiting {
 			s := all[unit]
-			if !s.hasJob() || b.triesAgain(name, s, asked) {
+			if !s.hasJob() || b.triesAgain(name, s, earlier[name]) {
 				delete(waiting, unit)
 				failed = append(failed, b.startError(name, s))
 			} else if s["SubState"] == "start-pre" && time.Since(begin) > patience && len(b.changes[name].Spec.After) > 0 {
@@ -378,15 +378,36 @@ func (b *batch) leaveHeld(waiting map[string]string, held map[string]bool) {
 	}
 }
 
-// triesAgain reports whether systemd is holding back another attempt, which is
-// not what it was asked for. Being asked for a restart resets the count; but until
-// that is done, it is that of the attempts before.
-func (b *batch) triesAgain(name string, s shown, asked time.Duration) bool {
-	if rec, err := readRecord(b.record(b.instance, name)); err != nil || !rec.ended {
-		return false
+// triesAgain reports whether systemd is holding back another attempt, after another
+// end than the earlier one, which is not what it was asked for. Being asked for a
+// restart resets the count; but until that is done, it is that of the attempts before.
+func (b *batch) triesAgain(name string, s shown, earlier string) bool {
+	end := b.end(name)
+	return end != "" && end != earlier && s.number("NRestarts") > 0
+}
+
+// ends returns the last ends of services, see end.
+func (b *batch) ends(names []string) map[string]string {
+	ends := map[string]string{}
+	for _, name := range names {
+		ends[name] = b.end(name)
 	}
-	started := time.Duration(s.number("ExecMainStartTimestampMonotonic")) * time.Microsecond
-	return s.number("NRestarts") > 0 && started > asked
+	return ends
+}
+
+// end tells the last end of a service from others, as long as it has not begun
+// again; "" when it has, or has not ended.
+func (b *batch) end(name string) string {
+	path := b.record(b.instance, name)
+	rec, err := readRecord(path)
+	if err != nil || !rec.ended {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.ModTime().UnixNano(), " ", info.Size(), rec)
 }
 
 // startError tells why a program never came to life. What did and ended is no

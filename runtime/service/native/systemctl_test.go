@@ -141,13 +141,32 @@ func TestEarlierFailure(t *testing.T) {
 	if err := os.MkdirAll(m.recordDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(m.record("web", "a"), []byte("S d r 1\nE exited 200 2\n"), 0o600); err != nil {
+	record := m.record("web", "a")
+	if err := os.WriteFile(record, []byte("S d r 1\nE exited 200 2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for asked, want := range map[time.Duration]bool{4 * time.Second: true, 6 * time.Second: false} {
-		s := shown{"NRestarts": "2", "ExecMainStartTimestampMonotonic": "5000000"}
-		if got := b.triesAgain("a", s, asked); got != want {
-			t.Errorf("asked for at %v: %v", asked, got)
-		}
+	earlier := b.ends([]string{"a"})["a"]
+	s := shown{"NRestarts": "2"}
+	if earlier == "" || b.triesAgain("a", s, earlier) {
+		t.Errorf("the end %q is told", earlier)
+	}
+	if !b.triesAgain("a", s, "") {
+		t.Error("the first end is not told")
+	}
+	later := time.Now().Add(time.Second) // the same end, once more
+	if err := os.Chtimes(record, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if !b.triesAgain("a", s, earlier) {
+		t.Error("another end is not told")
+	}
+	if b.triesAgain("a", shown{"NRestarts": "0"}, earlier) {
+		t.Error("one that is not tried again")
+	}
+	if err := os.WriteFile(record, []byte("S d r 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b.triesAgain("a", s, earlier) {
+		t.Error("one that has begun again")
 	}
 }
