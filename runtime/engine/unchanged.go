@@ -487,10 +487,17 @@ func (g *gathering) folders() []state.Listing {
 	return list
 }
 
+// pauseAfter returns how long it takes until the clock that has stamped a file has left
+// the tick of that. What is stamped in the future was so by a clock that is ahead, or
+// before ours was put back: a tick from now, that clock has gone on by as much.
+func pauseAfter(stamp, now time.Time) time.Duration {
+	return min(tick, tick-now.Sub(stamp))
+}
+
 // verified reads again what changed while this run went on.
 func (g *gathering) verified() bool {
 	if g.young > 0 { // the clock has to leave the tick of that, too
-		time.Sleep(tick - time.Since(time.Unix(0, g.young)))
+		time.Sleep(pauseAfter(time.Unix(0, g.young), time.Now()))
 	}
 	for name, want := range g.verify {
 		if got, err := g.hash(name); err != nil || got != want {

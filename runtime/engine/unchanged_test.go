@@ -335,3 +335,15 @@ func TestCacheMayBeBroken(t *testing.T) {
 		t.Error("the cache was not made anew")
 	}
 }
+
+// TestPauseIsShort: a clock that was put back does not keep an apply waiting.
+func TestPauseIsShort(t *testing.T) {
+	now := time.Now()
+	for ago, want := range map[time.Duration]time.Duration{
+		0: tick, tick / 4: tick * 3 / 4, tick: 0, time.Hour: tick - time.Hour, -tick / 4: tick, -time.Hour: tick,
+	} {
+		if got := pauseAfter(now.Add(-ago), now); got != want {
+			t.Errorf("stamped %v ago: %v, want %v", ago, got, want)
+		}
+	}
+}
